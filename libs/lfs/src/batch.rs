@@ -1,0 +1,1 @@
+//! Git LFS: Batch API JSON (and the v0.5 shapes).

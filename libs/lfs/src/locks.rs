@@ -1,0 +1,1 @@
+//! Git LFS: Lock API JSON.

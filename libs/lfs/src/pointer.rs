@@ -1,0 +1,1 @@
+//! Git LFS: pointer files.
