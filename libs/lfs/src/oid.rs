@@ -56,7 +56,7 @@ impl FromStr for Oid {
             return Err(OidError::Character);
         }
         let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_: hex::FromHexError| OidError::Character)?;
+        hex::decode_to_slice(text, &mut bytes).map_err(|_odd: hex::FromHexError| OidError::Character)?;
         Ok(Self(bytes))
     }
 }
