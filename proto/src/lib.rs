@@ -22,6 +22,7 @@ pub mod attestation;
 pub mod convert;
 pub mod grant;
 pub mod headers;
+pub mod wanted;
 
 /// Version of the node protocol; a node refuses to talk to one that differs in the first number it does not know.
 pub const PROTOCOL_VERSION: u32 = 1;
