@@ -1,1 +1,9 @@
-//! Placeholder while the workspace is laid out.
+//! The peer daemon: the door for git clients on every node.
+//!
+//! Owns: the git-facing port, tickets, the one decision who may read what (`proof`), the Batch relay, and the wiring
+//! of the rooms it stands on. Never: bytes of an object from an origin, unless it acts as a seed (DESIGN section 7).
+//! After a crash: what was finished is kept, partial objects go on where they were, tickets stay valid.
+
+#![cfg_attr(test, allow(clippy::as_conversions, reason = "tests state their sizes in plain numbers"))]
+
+pub mod config;
