@@ -5,5 +5,11 @@
 
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests state their sizes in plain numbers"))]
 
+pub mod cluster;
+pub mod download;
+pub mod link;
+pub mod pieces;
 pub mod plan;
 pub mod release;
+pub mod tail;
+pub mod trust;

@@ -167,6 +167,18 @@ impl Plan {
         }
     }
 
+    /// A piece that was asked for is not taken after all, through nobody's fault.
+    pub fn put_back(&mut self, piece: PieceIndex) {
+        if let Some(slot) = self.pieces.get_mut(to_usize(piece))
+            && let Piece::Taking { parent } = slot
+        {
+            if let Some(view) = self.parents.get_mut(parent) {
+                view.taking = view.taking.saturating_sub(1);
+            }
+            *slot = Piece::Missing { offered_ms: None };
+        }
+    }
+
     /// A piece that was here is not any more (it was damaged).
     pub fn lost(&mut self, piece: PieceIndex) {
         if let Some(slot) = self.pieces.get_mut(to_usize(piece)) {

@@ -98,7 +98,8 @@ impl Outbox {
         if !self.forgets.is_empty() {
             let keys: Vec<v1::ObjectKey> =
                 std::mem::take(&mut self.forgets).into_iter().map(Into::into).collect();
-            messages.extend(keys.chunks(WANTS).map(|keys| Message::Forget(v1::Forget { keys: keys.to_vec() })));
+            messages
+                .extend(keys.chunks(WANTS).map(|keys| Message::Forget(v1::Forget { keys: keys.to_vec() })));
         }
         let wants: Vec<v1::Want> = std::mem::take(&mut self.wants)
             .into_iter()
@@ -123,10 +124,8 @@ impl Outbox {
 
 /// The whole list in messages: each but the last says that more follows; there is always one.
 pub(super) fn whole(items: &[Item]) -> Vec<v1::Inventory> {
-    let mut parts: Vec<v1::Inventory> = items
-        .chunks(HELDS)
-        .map(|part| v1::Inventory { full: true, more: true, ..announced(part) })
-        .collect();
+    let mut parts: Vec<v1::Inventory> =
+        items.chunks(HELDS).map(|part| v1::Inventory { full: true, more: true, ..announced(part) }).collect();
     if parts.is_empty() {
         parts.push(v1::Inventory { full: true, ..Default::default() });
     }
@@ -172,7 +171,9 @@ mod tests {
             outbox.want(key(n), Some(1));
         }
         let messages = outbox.take_urgent();
-        assert!(matches!(messages.as_slice(), [Message::Wants(wants)] if wants.wants.len() == 12_000 && wants.id == 1));
+        assert!(
+            matches!(messages.as_slice(), [Message::Wants(wants)] if wants.wants.len() == 12_000 && wants.id == 1)
+        );
         assert!(outbox.take_urgent().is_empty());
     }
 
@@ -230,7 +231,8 @@ mod tests {
     #[test]
     fn the_whole_list_says_when_it_ends() {
         let items: Vec<Item> = (0..1_200).map(item).collect();
-        let more: Vec<(usize, bool)> = whole(&items).iter().map(|part| (part.added.len(), part.more)).collect();
+        let more: Vec<(usize, bool)> =
+            whole(&items).iter().map(|part| (part.added.len(), part.more)).collect();
         assert_eq!(more, [(500, true), (500, true), (200, false)]);
         assert!(matches!(whole(&[]).as_slice(), [part] if part.full && !part.more));
     }

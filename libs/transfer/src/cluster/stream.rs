@@ -301,8 +301,8 @@ impl Stream<'_> {
             return Err(Broken::Stale);
         }
         self.welcomed = true;
-        let skew_ms = i64::try_from(welcome.clock_ms).unwrap_or(i64::MAX)
-            - i64::try_from(now_ms()).unwrap_or(i64::MAX);
+        let skew_ms =
+            i64::try_from(welcome.clock_ms).unwrap_or(i64::MAX) - i64::try_from(now_ms()).unwrap_or(i64::MAX);
         tracing::info!(scheduler = %self.link.address, epoch = welcome.epoch, skew_ms, "joined scheduler");
         let wanted: Vec<_> = lock(&self.shared.ledger)
             .wanted()
@@ -389,7 +389,9 @@ impl Stream<'_> {
             let items = self.off_thread(|inventory| inventory.all()).await?;
             let owned: Vec<Item> = items
                 .into_iter()
-                .filter(|item| self.shared.owner(&item.key).is_some_and(|owner| std::ptr::eq(owner, self.link)))
+                .filter(|item| {
+                    self.shared.owner(&item.key).is_some_and(|owner| std::ptr::eq(owner, self.link))
+                })
                 .collect();
             self.say_inventory(out, outbox::whole(&owned)).await?;
         }
@@ -447,7 +449,8 @@ mod tests {
         let (first, last) = (pause(&node("a"), 0, 0), pause(&node("a"), 0, 60));
         assert!(first >= Duration::from_millis(100) && first <= Duration::from_secs(1), "{first:?}");
         assert!(last >= Duration::from_secs(1) && last <= Duration::from_secs(10), "{last:?}");
-        let pauses: std::collections::BTreeSet<_> = (0..50).map(|n| pause(&node(&n.to_string()), 0, 0)).collect();
+        let pauses: std::collections::BTreeSet<_> =
+            (0..50).map(|n| pause(&node(&n.to_string()), 0, 0)).collect();
         assert!(pauses.len() > 40, "nodes do not come back together");
     }
 }

@@ -1,0 +1,311 @@
+//! The download of objects from other nodes into the store of this one.
+//!
+//! Owns: at most one download per object and node, its conductor (one task that holds the plan, follows each parent
+//! and starts piece fetches), and the way to a seed that grants. Every piece is checked against an attested digest
+//! on arrival; the whole is hashed once here before it is kept. A download nobody waits for any more is ended; its
+//! checked pieces stay in the store and are taken up by the next one. Losing the scheduler changes nothing for known
+//! parents; losing every parent leads back to the seeds with the callers' own credentials, and, when no seed answers,
+//! to one acting seed.
+
+mod conductor;
+mod door;
+mod fetch;
+mod follow;
+mod prefetch;
+mod taken;
+
+pub use door::{OpenError, Opener};
+pub use prefetch::Prefetch;
+pub use taken::Taken;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use darner_chassis::clock::Clock;
+use darner_chassis::metrics::Metrics;
+use darner_chassis::tasks::Tasks;
+use darner_lfs::{Layout, ObjectKey};
+use darner_proto::{convert, v1};
+use darner_store::{Outcome, Partial, Store, StoreError};
+use tokio::sync::watch;
+
+use crate::cluster::Cluster;
+use crate::link::Links;
+use crate::plan::Limits;
+use crate::trust::Trust;
+use door::Door;
+
+/// Bytes of an object kept in memory while the disk is full.
+const VOLATILE_WINDOW: u64 = 64 << 20;
+
+/// What a download needs of the node it runs on.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Where objects are kept.
+    pub store: Store,
+    /// Who is in the cluster.
+    pub cluster: Cluster,
+    /// How peers are reached.
+    pub links: Arc<dyn Links>,
+    /// Whose signatures count.
+    pub trust: Trust,
+    /// Counters.
+    pub metrics: Metrics,
+    /// The clock of grants and plans.
+    pub clock: Arc<dyn Clock>,
+    /// Owner of the tasks.
+    pub tasks: Tasks,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// A parent that is silent for this long is given up.
+    pub stall: Duration,
+    /// Without any seed for this long, a daemon acts as one.
+    pub acting_after: Duration,
+    /// A download that gets no byte for this long, whatever was tried, fails.
+    pub give_up: Duration,
+    /// A download nobody waits for is ended after this time.
+    pub linger: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            stall: Duration::from_secs(2),
+            acting_after: Duration::from_secs(5),
+            give_up: Duration::from_secs(60),
+            linger: Duration::from_secs(10),
+        }
+    }
+}
+
+/// An object somebody wants.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Its key.
+    pub key: ObjectKey,
+    /// Its length, if the caller knows.
+    pub size: Option<u64>,
+    /// The caller's own way to the origin.
+    pub credential: v1::Credential,
+    /// A git client waits for it.
+    pub urgent: bool,
+}
+
+/// The downloads of one node.
+#[derive(Debug, Clone)]
+pub struct Downloads {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    parts: Parts,
+    timing: Timing,
+    limits: Limits,
+    door: Door,
+    running: Mutex<HashMap<ObjectKey, Arc<Running>>>,
+    expected: Mutex<HashMap<ObjectKey, watch::Receiver<bool>>>,
+}
+
+/// One object being downloaded.
+#[derive(Debug)]
+pub(crate) struct Running {
+    key: ObjectKey,
+    partial: Partial,
+    opened: Mutex<v1::Opened>,
+    credentials: Mutex<Vec<v1::Credential>>,
+    taken: Taken,
+    head: AtomicU64,
+    interest: Arc<()>,
+    span: tracing::Span,
+}
+
+/// A hold on a download: it goes on as long as somebody holds it (and a little longer).
+#[derive(Debug, Clone)]
+pub struct Download {
+    running: Arc<Running>,
+    _interest: Arc<()>,
+}
+
+impl Downloads {
+    /// The downloads of a node made of these parts.
+    pub fn new(parts: Parts, timing: Timing) -> Self {
+        let door = Door::new(parts.cluster.clone(), timing);
+        let (running, expected) = (Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { parts, timing, limits: Limits::default(), door, running, expected }) }
+    }
+
+    /// Who reads the origin here while this node acts as a seed; without one it never acts.
+    pub fn set_acting(&self, opener: Arc<dyn Opener>) {
+        self.inner.door.set_acting(opener);
+    }
+
+    /// The download of an object, joined or begun. The seed proves the credential and grants; a refusal of the
+    /// origin belongs to this caller alone.
+    pub async fn open(&self, wanted: Wanted) -> Result<Download, OpenError> {
+        let opened = self.inner.door.open(&wanted).await?;
+        self.begin(&wanted, opened).await
+    }
+
+    /// The running download of an object, for a caller that is proved already.
+    pub fn join(&self, key: &ObjectKey) -> Option<Download> {
+        let running = self.inner.running().get(key).cloned()?;
+        running
+            .partial
+            .outcome()
+            .is_none()
+            .then(|| Download { _interest: Arc::clone(&running.interest), running })
+    }
+
+    /// Every running download, for people.
+    pub fn list(&self) -> Vec<Download> {
+        let running: Vec<_> = self.inner.running().values().cloned().collect();
+        running
+            .into_iter()
+            .map(|running| Download { _interest: Arc::clone(&running.interest), running })
+            .collect()
+    }
+
+    /// What the parts of this node are.
+    pub fn parts(&self) -> &Parts {
+        &self.inner.parts
+    }
+
+    async fn begin(&self, wanted: &Wanted, opened: v1::Opened) -> Result<Download, OpenError> {
+        let layout = match (convert::layout(opened.layout.as_ref()), wanted.size) {
+            (Ok(layout), _) => layout,
+            (Err(_), Some(size)) => Layout::of_size(size),
+            (Err(_), None) => Layout::unknown(),
+        };
+        let partial = match self.inner.parts.store.partial(wanted.key, layout).await {
+            Ok(partial) => partial,
+            Err(StoreError::Full { .. }) => {
+                self.inner.parts.store.volatile(wanted.key, layout, VOLATILE_WINDOW)
+            }
+            Err(error) => return Err(OpenError::Store(Arc::new(error))),
+        };
+        if !opened.upstream.is_empty() {
+            partial.add_upstream(&opened.upstream);
+        }
+        let mut known = self.inner.running();
+        if let Some(running) = known.get(&wanted.key).filter(|running| running.partial.outcome().is_none()) {
+            running.joined(wanted, opened);
+            return Ok(Download { running: Arc::clone(running), _interest: Arc::clone(&running.interest) });
+        }
+        let interest = Arc::new(());
+        let span = tracing::info_span!("download", oid = %wanted.key, size = layout.size());
+        let running = Arc::new(Running {
+            key: wanted.key,
+            partial,
+            opened: Mutex::new(opened),
+            credentials: Mutex::new(vec![wanted.credential.clone()]),
+            taken: Taken::default(),
+            head: AtomicU64::new(0),
+            interest: Arc::clone(&interest),
+            span,
+        });
+        if running.partial.outcome().is_none() {
+            known.insert(wanted.key, Arc::clone(&running));
+            conductor::start(self.clone(), Arc::clone(&running));
+        }
+        drop(known);
+        Ok(Download { running, _interest: interest })
+    }
+
+    /// Forgets a download that ended, unless another one took its place.
+    fn ended(&self, running: &Arc<Running>) {
+        let mut known = self.inner.running();
+        if known.get(&running.key).is_some_and(|other| Arc::ptr_eq(other, running)) {
+            known.remove(&running.key);
+        }
+        drop(known);
+        self.inner.parts.cluster.forget(&running.key);
+    }
+}
+
+impl Inner {
+    fn running(&self) -> MutexGuard<'_, HashMap<ObjectKey, Arc<Running>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn expected(&self) -> MutexGuard<'_, HashMap<ObjectKey, watch::Receiver<bool>>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    /// Callers beside the first one leave their credential: it is tried when the first one's ends.
+    fn joined(&self, wanted: &Wanted, opened: v1::Opened) {
+        const KEPT: usize = 16;
+        let mut credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        if credentials.len() < KEPT && !credentials.iter().any(|known| known.url == wanted.credential.url) {
+            credentials.push(wanted.credential.clone());
+        }
+        drop(credentials);
+        *self.opened() = opened;
+    }
+
+    fn opened(&self) -> MutexGuard<'_, v1::Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether anybody but the download itself holds it.
+    fn is_wanted(&self) -> bool {
+        Arc::strong_count(&self.interest) > 1
+    }
+
+    fn head(&self) -> u64 {
+        self.head.load(Ordering::Relaxed)
+    }
+}
+
+impl Download {
+    /// The growing object.
+    pub fn partial(&self) -> &Partial {
+        &self.running.partial
+    }
+
+    /// The object's key.
+    pub fn key(&self) -> ObjectKey {
+        self.running.key
+    }
+
+    /// What the seed said of it.
+    pub fn opened(&self) -> v1::Opened {
+        self.running.opened().clone()
+    }
+
+    /// Where its bytes came from so far.
+    pub fn taken(&self) -> &Taken {
+        &self.running.taken
+    }
+
+    /// The trace it belongs to.
+    pub fn span(&self) -> &tracing::Span {
+        &self.running.span
+    }
+
+    /// A reader begins here: pieces behind this offset come first.
+    pub fn read_from(&self, offset: u64) {
+        self.running.head.store(offset, Ordering::Relaxed);
+    }
+
+    /// Waits until it ended.
+    pub async fn outcome(&self) -> Outcome {
+        let mut changes = self.running.partial.subscribe();
+        loop {
+            changes.borrow_and_update();
+            if let Some(outcome) = self.running.partial.outcome() {
+                return outcome;
+            }
+            if changes.changed().await.is_err() {
+                return Outcome::Failed("its writer is gone".to_owned());
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! How a download ends: whole and hashed, unwanted, or given up; and how it finds parents again before that.
+
+use std::time::Duration;
+
+use darner_proto::v1;
+use darner_store::{FinishError, Outcome};
+use prost::Message as _;
+use tokio::time::Instant;
+
+use super::Conductor;
+use crate::download::{OpenError, Wanted};
+
+/// Between two tries to find a seed again.
+const REOPEN_PAUSE: Duration = Duration::from_millis(500);
+/// A whole object that hashes to something else is begun anew this often before it fails.
+const MAX_ANEW: u32 = 3;
+
+impl Conductor {
+    /// Advances the in-order SHA-256 beside the arriving pieces, so that the end is confirmed at once.
+    pub(super) fn start_hashing(&mut self) {
+        let partial = self.running.partial.clone();
+        self.hashing.spawn(async move {
+            let mut changes = partial.subscribe();
+            loop {
+                changes.borrow_and_update();
+                let step = partial.clone();
+                match tokio::task::spawn_blocking(move || step.hash_more()).await {
+                    Ok(true) => {}
+                    Ok(false) if changes.changed().await.is_ok() => {}
+                    _ => return,
+                }
+            }
+        });
+    }
+
+    pub(super) async fn is_over(&mut self) -> bool {
+        if self.running.partial.outcome().is_some() {
+            return true;
+        }
+        if self.plan.is_complete() && self.running.partial.is_whole() {
+            return self.finish().await;
+        }
+        if self.is_unwanted() {
+            tracing::debug!(key = %self.key, "nobody waits for it any more");
+            self.running.partial.fail("nobody waits for it any more");
+            return true;
+        }
+        if self.progressed.elapsed() >= self.downloads.inner.timing.give_up {
+            self.running.partial.fail("no byte came from anywhere");
+            return true;
+        }
+        self.find_parents();
+        false
+    }
+
+    fn is_unwanted(&mut self) -> bool {
+        if self.running.is_wanted() {
+            self.unwanted = None;
+            return false;
+        }
+        let since = *self.unwanted.get_or_insert_with(Instant::now);
+        since.elapsed() >= self.downloads.inner.timing.linger
+    }
+
+    async fn finish(&mut self) -> bool {
+        let partial = self.running.partial.clone();
+        let statements = delimited(&partial.statements(0));
+        let finished = tokio::task::spawn_blocking(move || partial.finish()).await;
+        match finished {
+            Ok(Ok(Outcome::Finished(stored))) => {
+                if !statements.is_empty() {
+                    stored.set_attestation(statements.into());
+                }
+                true
+            }
+            Ok(Ok(_)) => true,
+            Ok(Err(FinishError::Mismatch { .. })) => {
+                self.blame_for_the_whole();
+                self.reopened >= MAX_ANEW
+            }
+            Ok(Err(error)) => {
+                self.running.partial.fail(&error.to_string());
+                true
+            }
+            Err(_panicked) => true,
+        }
+    }
+
+    /// Every piece was what its attester said, and the whole is wrong: the attester lied, or (for a single piece,
+    /// which nobody attests) the parent it came from.
+    fn blame_for_the_whole(&mut self) {
+        let parts = &self.downloads.inner.parts;
+        parts.metrics.piece_rejected("object");
+        match self.running.partial.reading() {
+            Some((_, attester)) => {
+                tracing::warn!(key = %self.key, attester, "the object is not what its attester said: set aside");
+                parts.trust.set_aside(&attester);
+                parts.cluster.trouble(&self.key, &attester, v1::TroubleKind::Corrupt);
+            }
+            None => {
+                for (parent, _) in self.running.taken.by_parent() {
+                    tracing::warn!(key = %self.key, parent, "a parent sent a wrong object");
+                    parts.cluster.trouble(&self.key, &parent, v1::TroubleKind::Corrupt);
+                }
+            }
+        }
+        self.reopened += 1;
+        if self.reopened >= MAX_ANEW {
+            self.running.partial.fail("every copy that came was wrong");
+        } else {
+            self.begin_anew("the whole is not what its id says");
+        }
+    }
+
+    /// Without parents, the seeds are asked again, with the credential of any caller.
+    fn find_parents(&mut self) {
+        if self.plan.has_parents() || !self.reopening.is_empty() || !self.fetches.is_empty() {
+            return;
+        }
+        let credentials = self.running.credentials.lock().map(|known| known.clone()).unwrap_or_default();
+        let turn = usize::try_from(self.reopened).unwrap_or(0);
+        let Some(credential) = credentials.iter().cycle().nth(turn).cloned() else { return };
+        self.reopened = self.reopened.wrapping_add(1);
+        let wanted =
+            Wanted { key: self.key, size: self.running.partial.layout().size(), credential, urgent: true };
+        let downloads = self.downloads.clone();
+        let pause = if self.reopened > 1 { REOPEN_PAUSE } else { Duration::ZERO };
+        self.reopening.spawn(async move {
+            tokio::time::sleep(pause).await;
+            downloads.inner.door.open(&wanted).await
+        });
+    }
+
+    pub(super) fn reopened(&mut self, opened: Option<Result<v1::Opened, OpenError>>) {
+        match opened {
+            Some(Ok(opened)) => {
+                *self.running.opened() = opened.clone();
+                self.introduce(&opened);
+                self.reorder();
+            }
+            Some(Err(error)) => tracing::debug!(key = %self.key, %error, "no seed opens it now"),
+            None => {}
+        }
+    }
+}
+
+fn delimited(statements: &[bytes::Bytes]) -> Vec<u8> {
+    let decoded = statements.iter().filter_map(|bytes| v1::Attestation::decode(bytes.clone()).ok());
+    decoded.flat_map(|statement| statement.encode_length_delimited_to_vec()).collect()
+}

@@ -1,0 +1,214 @@
+//! The way to a seed that opens an object: the ring's owner first, then its successors, then one acting seed.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use darner_chassis::grpc::{TracedChannel, channel};
+use darner_lfs::ObjectKey;
+use darner_proto::v1;
+use darner_proto::v1::open_reply::Outcome;
+use darner_proto::v1::seed_client::SeedClient;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use tokio::time::Instant;
+
+use super::{Timing, Wanted};
+use crate::cluster::{Cluster, SeedAt};
+
+/// Between two rounds over the seeds while none answers.
+const AGAIN: Duration = Duration::from_millis(300);
+/// How long a seed is let think: it answers at the latest when the origin's headers have come.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Why an object cannot be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum OpenError {
+    /// The origin refused this caller, or is busy.
+    #[error("the origin answered {}: {}", .0.status, .0.message)]
+    Refused(v1::Refusal),
+    /// No seed answers and nobody may act as one.
+    #[error("no seed can be reached: {0}")]
+    NoSeed(String),
+    /// The store of this node cannot take it.
+    #[error(transparent)]
+    Store(Arc<darner_store::StoreError>),
+}
+
+/// A seed as its callers see it: over gRPC, or in this process while it acts as one.
+#[async_trait]
+pub trait Opener: Send + Sync + fmt::Debug {
+    /// Opens objects; a reply for each, as each is decided.
+    async fn open(
+        &self,
+        request: v1::OpenRequest,
+    ) -> Result<BoxStream<'static, Result<v1::OpenReply, tonic::Status>>, tonic::Status>;
+}
+
+/// The way to the seeds.
+#[derive(Debug)]
+pub(super) struct Door {
+    cluster: Cluster,
+    timing: Timing,
+    acting: OnceLock<Arc<dyn Opener>>,
+    openers: Mutex<HashMap<String, Arc<dyn Opener>>>,
+}
+
+#[derive(Debug)]
+struct GrpcOpener(SeedClient<TracedChannel>);
+
+/// An address that cannot be dialled at all.
+#[derive(Debug)]
+struct Nowhere(String);
+
+#[async_trait]
+impl Opener for GrpcOpener {
+    async fn open(
+        &self,
+        request: v1::OpenRequest,
+    ) -> Result<BoxStream<'static, Result<v1::OpenReply, tonic::Status>>, tonic::Status> {
+        let replies = self.0.clone().open(request).await?;
+        Ok(replies.into_inner().boxed())
+    }
+}
+
+#[async_trait]
+impl Opener for Nowhere {
+    async fn open(
+        &self,
+        _request: v1::OpenRequest,
+    ) -> Result<BoxStream<'static, Result<v1::OpenReply, tonic::Status>>, tonic::Status> {
+        Err(tonic::Status::unavailable(self.0.clone()))
+    }
+}
+
+/// What one seed said.
+enum Said {
+    Opened(Box<v1::Opened>),
+    Refused(v1::Refusal),
+    Elsewhere(Box<v1::NodeIdentity>),
+    Unreachable(String),
+}
+
+impl Door {
+    pub(super) fn new(cluster: Cluster, timing: Timing) -> Self {
+        Self { cluster, timing, acting: OnceLock::new(), openers: Mutex::default() }
+    }
+
+    pub(super) fn set_acting(&self, opener: Arc<dyn Opener>) {
+        if self.acting.set(opener).is_err() {
+            tracing::debug!("the acting seed of this node was set before");
+        }
+    }
+
+    /// The opener at an address.
+    pub(super) fn at(&self, address: &str) -> Arc<dyn Opener> {
+        let mut openers = self.openers.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || -> Arc<dyn Opener> {
+            match channel(address) {
+                Ok(channel) => Arc::new(GrpcOpener(SeedClient::new(channel))),
+                Err(error) => Arc::new(Nowhere(error.to_string())),
+            }
+        };
+        Arc::clone(openers.entry(address.to_owned()).or_insert_with(make))
+    }
+
+    pub(super) async fn open(&self, wanted: &Wanted) -> Result<v1::Opened, OpenError> {
+        let began = Instant::now();
+        let request = self.request(std::slice::from_ref(wanted));
+        loop {
+            let mut words = "none is known".to_owned();
+            for seed in self.cluster.seeds_for(&wanted.key) {
+                match self.ask(&seed, &request, &wanted.key).await {
+                    Said::Opened(opened) => return Ok(*opened),
+                    Said::Refused(refusal) => return Err(OpenError::Refused(refusal)),
+                    Said::Elsewhere(_) => words = "the seeds point at each other".to_owned(),
+                    Said::Unreachable(why) => words = why,
+                }
+            }
+            if began.elapsed() >= self.timing.acting_after {
+                return self.open_acting(&request, &wanted.key, words).await;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// One acting seed per object: the first daemon by rendezvous that answers, this one included.
+    async fn open_acting(
+        &self,
+        request: &v1::OpenRequest,
+        key: &ObjectKey,
+        words: String,
+    ) -> Result<v1::Opened, OpenError> {
+        let Some(own) = self.acting.get() else { return Err(OpenError::NoSeed(words)) };
+        let daemons = self.cluster.daemons_for(key);
+        let candidates = daemons.iter().map(|daemon| {
+            if daemon.id == self.cluster.identity().id {
+                Arc::clone(own)
+            } else {
+                self.at(&daemon.grpc_address)
+            }
+        });
+        let mut last = words;
+        for opener in candidates.chain([Arc::clone(own)]) {
+            match self.hear(opener.as_ref(), request, key).await {
+                Said::Opened(opened) => return Ok(*opened),
+                Said::Refused(refusal) => return Err(OpenError::Refused(refusal)),
+                Said::Elsewhere(_) => {}
+                Said::Unreachable(why) => last = why,
+            }
+        }
+        Err(OpenError::NoSeed(last))
+    }
+
+    async fn ask(&self, seed: &SeedAt, request: &v1::OpenRequest, key: &ObjectKey) -> Said {
+        let said = self.hear(self.at(&seed.grpc_address).as_ref(), request, key).await;
+        match said {
+            Said::Elsewhere(other) => self.hear(self.at(&other.grpc_address).as_ref(), request, key).await,
+            said => said,
+        }
+    }
+
+    async fn hear(&self, opener: &dyn Opener, request: &v1::OpenRequest, key: &ObjectKey) -> Said {
+        let replies = async {
+            let mut replies = opener.open(request.clone()).await?;
+            match replies.next().await {
+                Some(reply) => reply,
+                None => Err(tonic::Status::unavailable("the seed ended without an answer")),
+            }
+        };
+        match tokio::time::timeout(ANSWER, replies).await {
+            Ok(Ok(reply)) => said(reply),
+            Ok(Err(status)) => {
+                tracing::debug!(%key, code = ?status.code(), words = status.message(), "a seed did not open");
+                Said::Unreachable(status.message().to_owned())
+            }
+            Err(_elapsed) => Said::Unreachable(format!("no answer within {ANSWER:?}")),
+        }
+    }
+
+    /// The request for some objects, in this node's name.
+    pub(super) fn request(&self, wanted: &[Wanted]) -> v1::OpenRequest {
+        let object = |wanted: &Wanted| v1::OpenObject {
+            key: Some(wanted.key.into()),
+            size: wanted.size,
+            credential: Some(wanted.credential.clone()),
+            urgent: wanted.urgent,
+        };
+        v1::OpenRequest {
+            taker: Some(self.cluster.identity().clone()),
+            objects: wanted.iter().map(object).collect(),
+        }
+    }
+}
+
+fn said(reply: v1::OpenReply) -> Said {
+    match reply.outcome {
+        Some(Outcome::Opened(opened)) => Said::Opened(Box::new(opened)),
+        Some(Outcome::Refusal(refusal)) => Said::Refused(refusal),
+        Some(Outcome::Elsewhere(other)) => Said::Elsewhere(Box::new(other)),
+        None => Said::Unreachable("the seed's answer is empty".to_owned()),
+    }
+}

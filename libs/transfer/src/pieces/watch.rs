@@ -1,0 +1,196 @@
+//! What this node has of one object, pushed as it changes.
+//!
+//! The first event is the full state; then what arrived, what is under way, the signed statements about digests, the
+//! size once it is known; a heartbeat when nothing changed, so that a watcher can tell a frozen parent from a
+//! starved one. It ends when the object is finished here (the last event then says `complete`) or withdrawn.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use darner_lfs::{Holding, ObjectKey};
+use darner_proto::v1::{self, link_event::Event};
+use darner_store::{Outcome, Partial, Stored};
+use futures::TryStreamExt as _;
+use http::{Response, StatusCode};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
+use prost::Message as _;
+use tokio::sync::watch;
+use tracing::Span;
+
+use super::answer::words;
+use super::{AnswerBody, PieceServer};
+use crate::tail::TailError;
+
+/// Quiet this long, a heartbeat goes out; a watcher that hears nothing for a stall interval gives the parent up.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+/// Changes are gathered this long before they are told.
+const COALESCE: Duration = Duration::from_millis(2);
+
+struct Telling {
+    key: ObjectKey,
+    partial: Partial,
+    changes: watch::Receiver<u64>,
+    told: Holding,
+    told_under_way: Vec<u32>,
+    statements: usize,
+    era: u64,
+    size_told: bool,
+    began: bool,
+    ended: bool,
+    referral: Vec<v1::NodeIdentity>,
+    // Lives as long as the link, so that its duration shows in a trace.
+    _span: Span,
+}
+
+impl PieceServer {
+    pub(super) async fn watch(&self, key: ObjectKey, span: Span) -> Response<AnswerBody> {
+        if let Some(stored) = self.store.get(&key).await {
+            let told = Bytes::from(encode(&stored_events(key, &stored)));
+            return stream(futures::stream::iter([Ok(told)]));
+        }
+        let Some(partial) = self.store.live_partial(&key) else {
+            return words(StatusCode::NOT_FOUND, "not here");
+        };
+        let referral = self.referrals.as_ref().map(|takers| takers.takers(&key)).unwrap_or_default();
+        let telling = Telling {
+            key,
+            changes: partial.subscribe(),
+            era: partial.era(),
+            size_told: partial.layout().size().is_some(),
+            partial,
+            told: Holding::empty(),
+            told_under_way: Vec::new(),
+            statements: 0,
+            began: false,
+            ended: false,
+            referral,
+            _span: span,
+        };
+        stream(futures::stream::try_unfold(telling, |mut telling| async move {
+            let events = telling.next().await;
+            Ok(events.map(|events| (Bytes::from(encode(&events)), telling)))
+        }))
+    }
+}
+
+impl Telling {
+    async fn next(&mut self) -> Option<Vec<Event>> {
+        if self.ended {
+            return None;
+        }
+        if !self.began {
+            return Some(self.begin());
+        }
+        if let Ok(changed) = tokio::time::timeout(HEARTBEAT, self.changes.changed()).await {
+            if changed.is_err() {
+                return None;
+            }
+            tokio::time::sleep(COALESCE).await;
+        }
+        Some(self.changed())
+    }
+
+    fn begin(&mut self) -> Vec<Event> {
+        self.began = true;
+        self.changes.borrow_and_update();
+        self.told = self.partial.holding();
+        let held = v1::Held {
+            key: Some(self.key.into()),
+            layout: Some(self.partial.layout().into()),
+            complete: false,
+            pieces: self.told.as_bytes().to_vec().into(),
+        };
+        let mut events = vec![Event::Held(held)];
+        if !self.referral.is_empty() {
+            events.push(Event::Referral(v1::Referral { nodes: std::mem::take(&mut self.referral) }));
+        }
+        events.extend(self.changed());
+        events
+    }
+
+    fn changed(&mut self) -> Vec<Event> {
+        self.changes.borrow_and_update();
+        if self.partial.era() != self.era {
+            self.ended = true;
+            return vec![Event::Withdrawn(v1::Withdrawn { reason: "the object was begun anew".to_owned() })];
+        }
+        let mut events = Vec::new();
+        let layout = self.partial.layout();
+        if !self.size_told && layout.size().is_some() {
+            self.size_told = true;
+            events.push(Event::Layout(layout.into()));
+        }
+        events.extend(self.new_statements());
+        let outcome = self.partial.outcome();
+        let holding = self.partial.holding();
+        let arrived = holding.minus(&self.told);
+        let under_way = self.partial.under_way();
+        if arrived.count() > 0 || under_way != self.told_under_way || events.is_empty() {
+            let pieces = arrived.iter().collect();
+            events.push(Event::Arrived(v1::Arrived { pieces, under_way: under_way.clone() }));
+        }
+        self.told = holding;
+        self.told_under_way = under_way;
+        match outcome {
+            Some(Outcome::Finished(_) | Outcome::Confirmed) => {
+                self.ended = true;
+                let layout = Some(layout.into());
+                let complete = matches!(outcome, Some(Outcome::Finished(_)));
+                if complete {
+                    let key = Some(self.key.into());
+                    events.push(Event::Held(v1::Held { key, layout, complete, pieces: Bytes::new() }));
+                }
+            }
+            Some(Outcome::Failed(reason)) => {
+                self.ended = true;
+                events.push(Event::Withdrawn(v1::Withdrawn { reason }));
+            }
+            None => {}
+        }
+        events
+    }
+
+    fn new_statements(&mut self) -> Vec<Event> {
+        let fresh = self.partial.statements(self.statements);
+        self.statements += fresh.len();
+        fresh
+            .into_iter()
+            .filter_map(|bytes| v1::Attestation::decode(bytes).ok())
+            .map(Event::Attestation)
+            .collect()
+    }
+}
+
+fn stored_events(key: ObjectKey, stored: &Stored) -> Vec<Event> {
+    let held = v1::Held {
+        key: Some(key.into()),
+        layout: Some(stored.layout().into()),
+        complete: true,
+        pieces: Bytes::new(),
+    };
+    let statements = stored.attestation().map(|bytes| statements_of(&bytes)).unwrap_or_default();
+    statements.into_iter().map(Event::Attestation).chain([Event::Held(held)]).collect()
+}
+
+/// The statements kept with a finished object: delimited attestations, as they came.
+pub(crate) fn statements_of(mut bytes: &[u8]) -> Vec<v1::Attestation> {
+    let mut statements = Vec::new();
+    while !bytes.is_empty() {
+        let Ok(statement) = v1::Attestation::decode_length_delimited(&mut bytes) else { break };
+        statements.push(statement);
+    }
+    statements
+}
+
+fn encode(events: &[Event]) -> Vec<u8> {
+    let message =
+        |event: &Event| v1::LinkEvent { event: Some(event.clone()) }.encode_length_delimited_to_vec();
+    events.iter().flat_map(message).collect()
+}
+
+fn stream(
+    parts: impl futures::Stream<Item = Result<Bytes, TailError>> + Send + 'static,
+) -> Response<AnswerBody> {
+    Response::new(StreamBody::new(parts.map_ok(Frame::data)).boxed_unsync())
+}
