@@ -1,1 +1,5 @@
-//! Placeholder while the workspace is laid out.
+//! The house seen from outside: a forge that counts what it is asked, clusters of real processes, real git, and the
+//! rules of the house itself. Nothing of this is ever part of a service.
+
+pub mod client;
+pub mod origin;
