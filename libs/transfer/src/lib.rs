@@ -7,6 +7,7 @@
 
 pub mod cluster;
 pub mod download;
+pub mod feed;
 pub mod link;
 pub mod pieces;
 pub mod plan;

@@ -83,7 +83,8 @@ impl<'a> Attachment<'a> {
         downloads: &mut mpsc::Receiver<v1::Download>,
     ) -> Result<(), Ended> {
         let mut applied = self.feed.0.applied.subscribe();
-        self.send(report::Report::Hello(self.hello(*applied.borrow_and_update()))).await?;
+        let sequence = *applied.borrow_and_update();
+        self.send(report::Report::Hello(self.hello(sequence))).await?;
         let channel = grpc::channel(manager).map_err(|error| tonic::Status::invalid_argument(error.to_string()))?;
         let mut wanted = ManagerClient::new(channel).attach(ReceiverStream::new(reports)).await?.into_inner();
         self.feed.0.connected.store(true, Ordering::Relaxed);
