@@ -7,6 +7,8 @@ pub mod seed_words;
 
 use std::path::PathBuf;
 
+use darner_chassis::config::ByteSize;
+use darner_chassis::settings::Shared;
 use serde::{Deserialize, Serialize};
 
 pub use seed_words::Proxy;
@@ -15,6 +17,9 @@ pub use seed_words::Proxy;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Config {
+    /// What every process understands.
+    #[serde(flatten)]
+    pub shared: Shared,
     /// The port git and git-lfs speak to.
     pub git: Git,
     /// The daemon's own gRPC service (and the seed service while it acts as one).
@@ -105,11 +110,11 @@ pub struct OriginKeys {
 #[serde(default, rename_all = "camelCase")]
 pub struct Storage {
     /// Bytes objects may take. Absent: 90 % of what was free at start.
-    pub budget: Option<u64>,
+    pub budget: Option<ByteSize>,
     /// Files objects may take. Absent: derived from the file system.
     pub inodes: Option<u64>,
     /// Bytes that stay free on the disk whatever the budget says.
-    pub reserve: u64,
+    pub reserve: ByteSize,
 }
 
 /// `keys.*`
@@ -118,7 +123,8 @@ pub struct Storage {
 pub struct Keys {
     /// Keys that seal tickets; daemons behind one address share them. Absent: made in the data directory.
     pub tickets: Option<PathBuf>,
-    /// Public keys of the seeds, to check grants and attestations. Absent: learned from the schedulers' membership.
+    /// Public keys of the seeds, to check grants and attestations. Absent: no seed's word counts, and the daemon reads
+    /// for itself.
     pub grants_public: Option<PathBuf>,
 }
 
@@ -159,7 +165,13 @@ impl Default for Piece {
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { budget: None, inodes: None, reserve: 1 << 30 }
+        Self { budget: None, inodes: None, reserve: ByteSize(1 << 30) }
+    }
+}
+
+impl AsRef<Shared> for Config {
+    fn as_ref(&self) -> &Shared {
+        &self.shared
     }
 }
 

@@ -7,3 +7,6 @@
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests state their sizes in plain numbers"))]
 
 pub mod config;
+pub mod edge;
+pub mod reply;
+pub mod route;

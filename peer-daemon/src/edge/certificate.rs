@@ -1,0 +1,160 @@
+//! The certificate of the git-facing port: the operator's own, or one made here and kept beside the data.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, KeyPair, SanType};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::Tls;
+
+/// Why the port has no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// Only one of the two files is named.
+    #[error("`git.tls.cert` and `git.tls.key` belong together: set both or none")]
+    Half,
+    /// A file cannot be read as PEM.
+    #[error("`{key}`: {} cannot be read: {words}", path.display())]
+    Unreadable {
+        /// The configuration key that names the file.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        words: String,
+    },
+    /// The key does not belong to the certificate, or is of no use to TLS.
+    #[error("`git.tls`: {0}")]
+    Unusable(#[from] rustls::Error),
+    /// None could be made.
+    #[error("cannot make a certificate: {0}")]
+    Making(#[from] rcgen::Error),
+    /// It could not be kept.
+    #[error("cannot keep the certificate in {}: {source}", path.display())]
+    Keeping {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What the port shows to TLS clients.
+#[derive(Clone)]
+pub struct Certificate {
+    server: Arc<ServerConfig>,
+    /// The file clients may be told to trust; absent where the operator named their own.
+    pub made: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate").field("made", &self.made).finish_non_exhaustive()
+    }
+}
+
+impl Certificate {
+    /// The operator's files, else the one kept in `directory`, else a new one for these names.
+    pub fn load(tls: &Tls, directory: &Path, names: &[String]) -> Result<Self, CertificateError> {
+        let (cert, key, made) = match (&tls.cert, &tls.key) {
+            (Some(cert), Some(key)) => (cert.clone(), key.clone(), None),
+            (None, None) => {
+                let (cert, key) = (directory.join("git-cert.pem"), directory.join("git-key.pem"));
+                if !(cert.is_file() && key.is_file()) {
+                    make(names, &cert, &key)?;
+                }
+                (cert.clone(), key, Some(cert))
+            }
+            _ => return Err(CertificateError::Half),
+        };
+        let unreadable = |key, path: &Path, words: String| CertificateError::Unreadable {
+            key,
+            path: path.to_owned(),
+            words,
+        };
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&cert)
+            .and_then(Iterator::collect)
+            .map_err(|error| unreadable("git.tls.cert", &cert, error.to_string()))?;
+        let private = PrivateKeyDer::from_pem_file(&key)
+            .map_err(|error| unreadable("git.tls.key", &key, error.to_string()))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, private)?;
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { server: Arc::new(server), made })
+    }
+
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.server))
+    }
+}
+
+fn make(names: &[String], cert: &Path, key: &Path) -> Result<(), CertificateError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "Darner peer daemon");
+    for name in names {
+        let san = match name.parse::<IpAddr>() {
+            Ok(address) => SanType::IpAddress(address),
+            Err(_name) => match name.as_str().try_into() {
+                Ok(name) => SanType::DnsName(name),
+                Err(_odd) => continue,
+            },
+        };
+        params.subject_alt_names.push(san);
+    }
+    let pair = KeyPair::generate()?;
+    let made = params.self_signed(&pair)?;
+    keep(key, &pair.serialize_pem())?;
+    keep(cert, &made.pem())
+}
+
+/// Written with mode 0600 from the start, under another name until it is whole.
+fn keep(path: &Path, text: &str) -> Result<(), CertificateError> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let keeping = |source| CertificateError::Keeping { path: path.to_owned(), source };
+    let fresh = path.with_extension("new");
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&fresh)
+        .map_err(keeping)?;
+    file.write_all(text.as_bytes()).map_err(keeping)?;
+    std::fs::rename(&fresh, path).map_err(keeping)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_made_certificate_is_kept_over_restarts() {
+        let directory = tempfile::tempdir().unwrap();
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "odd name".to_owned()];
+        let load = || Certificate::load(&Tls::default(), directory.path(), &names).unwrap();
+        let first = std::fs::read(load().made.unwrap()).unwrap();
+        assert_eq!(std::fs::read(load().made.unwrap()).unwrap(), first);
+    }
+
+    #[test]
+    fn half_a_pair_and_junk_are_refused_by_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let junk = directory.path().join("junk");
+        std::fs::write(&junk, "junk").unwrap();
+        let half = Tls { cert: Some(junk.clone()), key: None };
+        let words = Certificate::load(&half, directory.path(), &[]).unwrap_err().to_string();
+        assert!(words.contains("`git.tls.key`"), "{words}");
+        let both = Tls { cert: Some(junk.clone()), key: Some(junk) };
+        assert!(Certificate::load(&both, directory.path(), &[]).is_err());
+    }
+}
