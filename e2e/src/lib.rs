@@ -2,4 +2,8 @@
 //! rules of the house itself. Nothing of this is ever part of a service.
 
 pub mod client;
+pub mod cluster;
+pub mod http;
 pub mod origin;
+pub mod scene;
+pub mod wait;
