@@ -89,7 +89,9 @@ impl KeyFile {
             *seen = now;
             match read(&self.path) {
                 Ok(keys) if !keys.is_empty() => self.keys.store(Arc::new(keys)),
-                Ok(_) => tracing::warn!(file = %self.path.display(), "key file holds no key; keeping the old ones"),
+                Ok(_) => {
+                    tracing::warn!(file = %self.path.display(), "key file holds no key; keeping the old ones")
+                }
                 Err(error) => tracing::warn!(%error, "key file unusable; keeping the old keys"),
             }
         }
@@ -105,7 +107,8 @@ fn stamp(path: &Path) -> Option<Stamp> {
 
 /// Whether this text can be a key id.
 pub(crate) fn is_kid(kid: &str) -> bool {
-    (1..=64).contains(&kid.len()) && kid.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+    (1..=64).contains(&kid.len())
+        && kid.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
 }
 
 /// Reads all keys of a file.
@@ -138,17 +141,75 @@ pub(crate) fn generate(path: &Path) -> io::Result<String> {
     Ok(kid)
 }
 
-/// Writes a file readable by its owner only, replacing an old one in one step.
-pub(crate) fn write(path: &Path, content: &str) -> io::Result<()> {
-    let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let fresh = path.with_file_name(format!(".{}.{}.new", name.to_string_lossy(), std::process::id()));
-    // A leftover of a killed process may have other permissions.
-    match std::fs::remove_file(&fresh) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn line(kid: &str, byte: u8) -> String {
+        format!("{kid} {}\n", STANDARD.encode([byte; 32]))
     }
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-    file.write_all(content.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&fresh, path)
+
+    #[test]
+    fn comments_and_blank_lines_are_skipped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        std::fs::write(&path, format!("# ours\n\n{}  {}", line("a", 1), line("b-2_C", 2))).unwrap();
+        let keys = read(&path).unwrap();
+        let kids: Vec<_> = keys.iter().map(|key| key.kid.as_str()).collect();
+        assert_eq!(kids, ["a", "b-2_C"]);
+    }
+
+    #[test]
+    fn a_bad_line_is_named_by_its_number_and_its_content_is_not_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        for bad in ["kid", "kid c2hvcnQ=", "ki/d AAAA", "kid !!!!"] {
+            std::fs::write(&path, format!("{}{bad}\n", line("a", 1))).unwrap();
+            let words = read(&path).unwrap_err().to_string();
+            assert!(words.contains("line 2") && !words.contains(bad), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_keys_is_refused_and_a_missing_one_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        assert!(KeyFile::open(&path).unwrap_err().to_string().contains("keys"));
+        std::fs::write(&path, "# nothing\n").unwrap();
+        assert!(matches!(KeyFile::open(&path), Err(KeyFileError::Empty { .. })));
+    }
+
+    #[test]
+    fn a_changed_file_is_read_again_and_a_damaged_one_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        std::fs::write(&path, line("a", 1)).unwrap();
+        let file = KeyFile::open(&path).unwrap();
+        std::fs::write(&path, format!("{}{}", line("b", 2), line("a", 1))).unwrap();
+        assert_eq!(file.current().len(), 2);
+        std::fs::write(&path, "damaged").unwrap();
+        assert_eq!(file.current().len(), 2);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(file.current().len(), 2);
+        std::fs::write(&path, line("c", 3)).unwrap();
+        assert_eq!(file.current().first().unwrap().kid, "c");
+    }
+
+    #[test]
+    fn a_generated_file_belongs_to_its_owner_only_and_is_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        let kid = generate(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(read(&path).unwrap().first().unwrap().kid, kid);
+        assert_eq!(generate(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn no_key_is_shown_in_debug_output() {
+        let key = Key { kid: "a".to_owned(), bytes: [0xAB; 32] };
+        assert!(!format!("{key:?}").contains("171"));
+    }
 }

@@ -199,10 +199,7 @@ impl Metrics {
 
     /// Counts one request to an upstream.
     pub fn origin_request(&self, kind: Kind, role: Role) {
-        self.0
-            .origin_requests
-            .get_or_create(&OriginLabels { kind: kind.label(), role: role.label() })
-            .inc();
+        self.0.origin_requests.get_or_create(&OriginLabels { kind: kind.label(), role: role.label() }).inc();
     }
 
     /// Counts body bytes received from an upstream.

@@ -19,7 +19,10 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// It is no address.
-    #[error("`{key}`: `{address}` is not an address to listen on; write HOST:PORT, for example 0.0.0.0:{port}", port = 8000)]
+    #[error(
+        "`{key}`: `{address}` is not an address to listen on; write HOST:PORT, for example 0.0.0.0:{port}",
+        port = 8000
+    )]
     Address {
         /// What was configured.
         address: String,
@@ -89,9 +92,13 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "another process listens there: stop it, or set another port (0 takes any free one)",
+        io::ErrorKind::AddrInUse => {
+            "another process listens there: stop it, or set another port (0 takes any free one)"
+        }
         io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege: set a higher port",
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address: use 0.0.0.0, [::] or one of its own",
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: use 0.0.0.0, [::] or one of its own"
+        }
         _ => "set an address this machine has and a free port",
     }
 }
@@ -138,4 +145,68 @@ pub async fn connect(address: &str, within: Duration) -> io::Result<TcpStream> {
 /// A loopback port that was free a moment ago, for processes that must be told their port beforehand.
 pub fn free_port() -> io::Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn port_zero_gives_a_real_one_that_is_free_again_at_once() {
+        let listener = bind("127.0.0.1:0", "admin.listen").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_ne!(address.port(), 0);
+        let client = connect(&address.to_string(), Duration::from_secs(5)).await.unwrap();
+        let (served, _) = accept(&listener).await.unwrap();
+        drop((listener, served, client));
+        bind(&address.to_string(), "admin.listen").unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_occupied_address_is_named_with_its_key_and_the_way_out() {
+        let taken = bind("127.0.0.1:0", "grpc.listen").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let words = bind(&address, "grpc.listen").unwrap_err().to_string();
+        for part in ["`grpc.listen`", &address, "another process", "another port"] {
+            assert!(words.contains(part), "{part} not in: {words}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_of_another_machine_is_refused_in_words() {
+        let words = bind("192.0.2.1:0", "piece.listen").unwrap_err().to_string();
+        assert!(words.contains("`piece.listen`") && words.contains("no such address"), "{words}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_address_is_refused_in_words() {
+        for wrong in ["nonsense", "1.2.3.4", ":notaport", ":70000", ""] {
+            let words = bind(wrong, "http.listen").unwrap_err().to_string();
+            assert!(words.contains("`http.listen`") && words.contains("HOST:PORT"), "{wrong}: {words}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bare_port_listens_on_ipv4_too() {
+        let listener = bind(":0", "grpc.listen").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        connect(&format!("127.0.0.1:{port}"), Duration::from_secs(5)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn both_ends_carry_nodelay() {
+        let listener = bind("localhost:0", "grpc.listen").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let client = connect(&address, Duration::from_secs(5)).await.unwrap();
+        let (served, from) = accept(&listener).await.unwrap();
+        assert!(client.nodelay().unwrap() && served.nodelay().unwrap());
+        assert_eq!(from, client.local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn connecting_to_nobody_is_an_error() {
+        let address = format!("127.0.0.1:{}", free_port().unwrap());
+        let error = connect(&address, Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
 }

@@ -13,7 +13,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::keyfile::{KeyFile, KeyFileError};
+use crate::keyfile::{self, KeyFile, KeyFileError};
 
 /// Longest text that is looked at; a ticket is far below.
 const MAX_SEALED: usize = 64 * 1024;
@@ -60,7 +60,7 @@ impl Sealer {
     /// Writes a new key file with one random key, readable by its owner only. An existing file is left alone
     /// (`AlreadyExists`).
     pub fn generate_file(path: &Path) -> io::Result<()> {
-        crate::keyfile::generate(path).map(drop)
+        keyfile::generate(path).map(drop)
     }
 
     /// Seals under the first key of the file. `context` is not in the text, but it opens only with the same one.
@@ -83,8 +83,10 @@ impl Sealer {
 
     /// Opens a sealed text.
     pub fn open(&self, text: &str, context: &[u8]) -> Result<Vec<u8>, SealError> {
-        let (kid, body) =
-            text.split_once('.').filter(|_| text.len() <= MAX_SEALED).ok_or(SealError::Malformed)?;
+        let (kid, body) = text
+            .split_once('.')
+            .filter(|(kid, _)| text.len() <= MAX_SEALED && keyfile::is_kid(kid))
+            .ok_or(SealError::Malformed)?;
         let mut body = URL_SAFE_NO_PAD.decode(body).map_err(|_decode| SealError::Malformed)?;
         let keys = self.file.current();
         let named = keys.iter().find(|key| key.kid == kid).ok_or(SealError::UnknownKey)?;
@@ -105,4 +107,75 @@ fn cipher(bytes: &[u8; 32]) -> Option<LessSafeKey> {
 /// What the tag covers beside the text: the key id (which holds no zero byte) and the caller's context.
 fn bound(kid: &str, context: &[u8]) -> Vec<u8> {
     [kid.as_bytes(), &[0], context].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealer(dir: &tempfile::TempDir) -> Sealer {
+        Sealer::open_or_generate(&dir.path().join("tickets")).unwrap()
+    }
+
+    #[test]
+    fn what_was_sealed_opens_in_its_context_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let sealer = sealer(&dir);
+        let text = sealer.seal(b"ticket", b"tenant a").unwrap();
+        assert_eq!(sealer.open(&text, b"tenant a").unwrap(), b"ticket");
+        assert_eq!(sealer.open(&text, b"tenant b"), Err(SealError::Broken));
+    }
+
+    #[test]
+    fn the_text_fits_into_a_header_and_never_repeats() {
+        let dir = tempfile::tempdir().unwrap();
+        let sealer = sealer(&dir);
+        let one = sealer.seal(b"same", b"").unwrap();
+        assert_ne!(one, sealer.seal(b"same", b"").unwrap());
+        assert!(one.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)), "{one}");
+    }
+
+    #[test]
+    fn any_changed_character_breaks_the_seal() {
+        let dir = tempfile::tempdir().unwrap();
+        let sealer = sealer(&dir);
+        let text = sealer.seal(b"ticket", b"").unwrap();
+        for at in 0..text.len() {
+            let mut changed = text.clone().into_bytes();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).unwrap();
+            assert!(sealer.open(&changed, b"").is_err(), "position {at}");
+        }
+    }
+
+    #[test]
+    fn junk_is_malformed() {
+        let dir = tempfile::tempdir().unwrap();
+        let sealer = sealer(&dir);
+        let kid = sealer.seal(b"", b"").unwrap().split('.').next().unwrap().to_owned();
+        for junk in
+            ["", ".", "nodot", "é.é", &format!("{kid}.AAAA"), &format!("{kid}.{}", "A".repeat(MAX_SEALED))]
+        {
+            assert_eq!(sealer.open(junk, b""), Err(SealError::Malformed), "{junk}");
+        }
+        assert_eq!(sealer.open("other.AAAA", b""), Err(SealError::UnknownKey));
+    }
+
+    #[test]
+    fn two_live_keys_rotate_without_losing_a_ticket() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tickets");
+        let sealer = sealer(&dir);
+        let old = sealer.seal(b"old", b"").unwrap();
+        let fresh = dir.path().join("fresh");
+        Sealer::generate_file(&fresh).unwrap();
+        let both = std::fs::read_to_string(&fresh).unwrap() + &std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, both).unwrap();
+        let new = sealer.seal(b"new", b"").unwrap();
+        assert_ne!(old.split('.').next(), new.split('.').next());
+        assert_eq!(sealer.open(&old, b"").unwrap(), b"old");
+        std::fs::copy(&fresh, &path).unwrap();
+        assert_eq!(sealer.open(&new, b"").unwrap(), b"new");
+        assert_eq!(sealer.open(&old, b""), Err(SealError::UnknownKey));
+    }
 }

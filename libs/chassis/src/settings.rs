@@ -37,6 +37,8 @@ pub struct Shared {
     pub data: PathBuf,
     /// File that receives the actual addresses as JSON once the process is ready. Absent: none is written.
     pub ready_file: Option<PathBuf>,
+    /// End when standard input does: whoever started the process holds that pipe open for as long as it lives.
+    pub exit_with_parent: bool,
 }
 
 /// What is logged, how and where.

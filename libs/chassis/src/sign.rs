@@ -55,7 +55,7 @@ impl Signer {
 
     /// Writes the signing key, readable by its owner only, replacing the file in one step.
     pub fn save(&self, path: &Path) -> std::io::Result<()> {
-        keyfile::write(path, &format!("{} {}\n", self.kid, STANDARD.encode(self.seed)))
+        crate::files::replace(path, &format!("{} {}\n", self.kid, STANDARD.encode(self.seed)))
     }
 
     /// The id others find the public key by.
@@ -104,9 +104,8 @@ impl Verifier {
 
     /// Whether this key signed this message. An unknown key signed nothing.
     pub fn verify(&self, kid: &str, message: &[u8], signature: &[u8]) -> bool {
-        self.key(kid).is_some_and(|public| {
-            UnparsedPublicKey::new(&ED25519, public).verify(message, signature).is_ok()
-        })
+        self.key(kid)
+            .is_some_and(|public| UnparsedPublicKey::new(&ED25519, public).verify(message, signature).is_ok())
     }
 
     fn key(&self, kid: &str) -> Option<[u8; 32]> {
@@ -115,5 +114,64 @@ impl Verifier {
             let keys = self.file.as_ref()?.current();
             keys.iter().find(|key| key.kid == kid).map(|key| key.bytes)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_signature_holds_for_its_message_and_its_key_only() {
+        let (one, two) = (Signer::generate("one").unwrap(), Signer::generate("two").unwrap());
+        let verifier = Verifier::new();
+        verifier.add(one.kid(), one.public_key());
+        verifier.add(two.kid(), two.public_key());
+        let signature = one.sign(b"grant");
+        assert_eq!(signature.len(), 64);
+        assert!(verifier.verify("one", b"grant", &signature));
+        assert!(!verifier.verify("one", b"grants", &signature));
+        assert!(!verifier.verify("two", b"grant", &signature));
+        assert!(!verifier.verify("three", b"grant", &signature));
+        assert!(!verifier.verify("one", b"grant", b""));
+    }
+
+    #[test]
+    fn a_saved_key_is_the_same_key_and_its_owners_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("grants");
+        let signer = Signer::generate("k1").unwrap();
+        signer.save(&path).unwrap();
+        signer.save(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let again = Signer::from_file(&path).unwrap();
+        assert_eq!((again.kid(), again.public_key()), ("k1", signer.public_key()));
+    }
+
+    #[test]
+    fn public_keys_are_read_again_when_their_file_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("public");
+        let (one, two) = (Signer::generate("one").unwrap(), Signer::generate("two").unwrap());
+        std::fs::write(&path, one.public_line()).unwrap();
+        let verifier = Verifier::from_file(&path).unwrap();
+        let signature = two.sign(b"m");
+        assert!(!verifier.verify("two", b"m", &signature));
+        std::fs::write(&path, one.public_line() + &two.public_line()).unwrap();
+        assert!(verifier.clone().verify("two", b"m", &signature));
+    }
+
+    #[test]
+    fn a_key_id_with_a_space_is_refused() {
+        assert!(matches!(Signer::generate("a b"), Err(KeyFileError::Kid { .. })));
+        assert!(matches!(Signer::generate(""), Err(KeyFileError::Kid { .. })));
+    }
+
+    #[test]
+    fn the_seed_is_not_shown() {
+        let signer = Signer::generate("k").unwrap();
+        assert_eq!(format!("{signer:?}"), "Signer { kid: \"k\", .. }");
     }
 }

@@ -19,8 +19,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 #[derive(Clone, Debug)]
 pub struct Tasks {
     token: CancellationToken,
-    /// This scope's tracker and those of all scopes around it.
-    lineage: Vec<TaskTracker>,
+    /// What lives in this scope, its children included.
+    own: TaskTracker,
+    /// The trackers of all scopes around this one.
+    around: Vec<TaskTracker>,
     register: Arc<Register>,
 }
 
@@ -61,7 +63,8 @@ impl Tasks {
     pub fn new() -> Self {
         Self {
             token: CancellationToken::new(),
-            lineage: vec![TaskTracker::new()],
+            own: TaskTracker::new(),
+            around: Vec::new(),
             register: Arc::new(Register::default()),
         }
     }
@@ -69,9 +72,10 @@ impl Tasks {
     /// A scope inside this one: ends when this one ends, or earlier by its own [`Tasks::close`].
     #[must_use]
     pub fn child(&self) -> Self {
-        let mut lineage = self.lineage.clone();
-        lineage.push(TaskTracker::new());
-        Self { token: self.token.child_token(), lineage, register: Arc::clone(&self.register) }
+        let mut around = self.around.clone();
+        around.push(self.own.clone());
+        let register = Arc::clone(&self.register);
+        Self { token: self.token.child_token(), own: TaskTracker::new(), around, register }
     }
 
     /// Runs a task until it ends or its scope closes. A panic is logged with the task's name and ends only this task.
@@ -92,17 +96,14 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let entry = Entry::new(&self.register, name);
-        let around: Vec<TaskTrackerToken> = self.lineage.iter().map(TaskTracker::token).collect();
-        let task = async move {
+        let around: Vec<TaskTrackerToken> = self.around.iter().map(TaskTracker::token).collect();
+        self.own.spawn(async move {
             let held = (entry, around);
             if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
                 tracing::error!(task = name, panic = panic_words(panic.as_ref()), "task panicked");
             }
             drop(held);
-        };
-        if let Some(own) = self.lineage.last() {
-            own.spawn(task);
-        }
+        });
     }
 
     /// The token that is cancelled when this scope closes.
@@ -118,19 +119,13 @@ impl Tasks {
     /// Cancels every task of this scope and of its children, and waits until all of them are gone.
     pub async fn close(&self) {
         self.token.cancel();
-        if let Some(own) = self.lineage.last() {
-            own.close();
-            own.wait().await;
-        }
+        self.own.close();
+        self.own.wait().await;
     }
 
     /// How many tasks of this scope and its children are alive.
     pub fn count(&self) -> usize {
-        // Each task holds one token of its own scope beside the one `spawn` took for it.
-        let alive = self.register.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = alive.values().sum();
-        drop(alive);
-        if self.lineage.len() == 1 { all } else { self.lineage.last().map_or(0, |own| own.len().div_ceil(2)) }
+        self.own.len()
     }
 
     /// How many tasks of each name are alive in the whole process, by name.
@@ -196,5 +191,114 @@ impl Drain {
     /// Waits until the drain has started and the last guard is gone.
     pub async fn finished(&self) {
         self.under_way.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn closing_a_scope_ends_its_tasks_and_those_of_its_children() {
+        let tasks = Tasks::new();
+        let child = tasks.child();
+        tasks.spawn("forever", std::future::pending());
+        child.spawn("forever", std::future::pending());
+        child.child().spawn("deep", std::future::pending());
+        assert_eq!((tasks.count(), child.count()), (3, 2));
+        assert_eq!(tasks.names(), [("deep", 1), ("forever", 2)]);
+        tasks.close().await;
+        assert_eq!((tasks.count(), child.count()), (0, 0));
+        assert!(tasks.names().is_empty());
+    }
+
+    #[tokio::test]
+    async fn closing_a_child_leaves_the_rest_running() {
+        let tasks = Tasks::new();
+        let child = tasks.child();
+        tasks.spawn("stays", std::future::pending());
+        child.spawn("goes", std::future::pending());
+        child.close().await;
+        assert_eq!(tasks.names(), [("stays", 1)]);
+        tasks.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_only_its_own_task_and_is_taken_off_the_register() {
+        let tasks = Tasks::new();
+        tasks.spawn("unlucky", async { panic!("as intended by this test") });
+        tasks.spawn("lucky", std::future::pending());
+        while tasks.count() > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(tasks.names(), [("lucky", 1)]);
+        tasks.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_task_to_the_end_is_told_but_not_dropped() {
+        let tasks = Tasks::new();
+        let done = Arc::new(AtomicBool::new(false));
+        let (token, flag) = (tasks.cancellation(), Arc::clone(&done));
+        tasks.spawn_to_end("last words", async move {
+            token.cancelled().await;
+            tokio::task::yield_now().await;
+            flag.store(true, Ordering::SeqCst);
+        });
+        tasks.close().await;
+        assert!(done.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test]
+    async fn dropping_the_guard_of_a_scope_ends_its_tasks() {
+        let tasks = Tasks::new();
+        let child = tasks.child();
+        child.spawn("owned", std::future::pending());
+        drop(child.close_on_drop());
+        tasks.close().await;
+        assert_eq!(child.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_task_spawned_into_a_closed_scope_ends_at_once() {
+        let tasks = Tasks::new();
+        tasks.close().await;
+        tasks.spawn("late", std::future::pending());
+        tasks.close().await;
+        assert_eq!(tasks.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn panic_words_of_both_shapes_are_found() {
+        assert_eq!(panic_words(&"text"), "text");
+        assert_eq!(panic_words(&"owned".to_owned()), "owned");
+        assert_eq!(panic_words(&5_u8), "no words");
+    }
+
+    #[tokio::test]
+    async fn the_drain_waits_for_the_requests_under_way() {
+        let drain = Drain::new();
+        let guard = drain.guard();
+        assert!(!drain.is_draining());
+        drain.start();
+        drain.wait().await;
+        assert!(drain.is_draining());
+        assert_eq!(drain.under_way(), 1);
+        let mut finished = std::pin::pin!(drain.finished());
+        assert!(futures::poll!(finished.as_mut()).is_pending());
+        drop(guard);
+        finished.await;
+    }
+
+    #[tokio::test]
+    async fn an_idle_process_is_not_finished_before_the_drain_starts() {
+        let drain = Drain::new();
+        let mut finished = std::pin::pin!(drain.finished());
+        assert!(futures::poll!(finished.as_mut()).is_pending());
+        drain.start();
+        drain.start();
+        finished.await;
     }
 }
