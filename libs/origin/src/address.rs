@@ -41,7 +41,7 @@ fn place_v4(v4: Ipv4Addr) -> Place {
         (169, 254, _) => Place::Forbidden("link-local"),
         (0, _, _) => Place::Forbidden("unspecified"),
         (224..=255, _, _) => Place::Forbidden("multicast or reserved"),
-        (192, 0, 0) | (192, 0, 2) | (198, 51, 100) | (203, 0, 113) | (192, 88, 99) => {
+        (192, 0, 0 | 2) | (192, 88, 99) | (198, 51, 100) | (203, 0, 113) => {
             Place::Forbidden("reserved for documentation or protocols")
         }
         (127, _, _) => Place::Internal("loopback"),
@@ -77,14 +77,12 @@ fn carried(v6: Ipv6Addr) -> Option<Ipv4Addr> {
         Ipv4Addr::new(a, b, c, d)
     };
     match v6.segments() {
-        // ::ffff:a.b.c.d
-        [0, 0, 0, 0, 0, 0xffff, g, h] => Some(low(g, h)),
-        // ::ffff:0:a.b.c.d (translated)
-        [0, 0, 0, 0, 0xffff, 0, g, h] => Some(low(g, h)),
+        // ::ffff:a.b.c.d, ::ffff:0:a.b.c.d (translated), and NAT64 (well-known and local-use)
+        [0, 0, 0, 0, 0, 0xffff, g, h]
+        | [0, 0, 0, 0, 0xffff, 0, g, h]
+        | [0x64, 0xff9b, 0 | 1, _, _, _, g, h] => Some(low(g, h)),
         // ::a.b.c.d (compatible), but not :: and ::1
         [0, 0, 0, 0, 0, 0, g, h] if g != 0 || h > 1 => Some(low(g, h)),
-        // NAT64, well-known and local-use
-        [0x64, 0xff9b, 0 | 1, _, _, _, g, h] => Some(low(g, h)),
         // 6to4
         [0x2002, b, c, ..] => Some(low(b, c)),
         _ => None,

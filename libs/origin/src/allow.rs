@@ -61,7 +61,8 @@ impl AllowList {
             match parse_override(entry) {
                 Some((host, port, address)) => _ = list.overrides.insert((host, port), address),
                 None => {
-                    mistakes.push(format!("`resolve`: `{}` is not HOST:PORT:ADDRESS", entry.escape_default()))
+                    mistakes
+                        .push(format!("`resolve`: `{}` is not HOST:PORT:ADDRESS", entry.escape_default()));
                 }
             }
         }
@@ -130,7 +131,7 @@ fn parse_entry(entry: &str) -> Option<Site> {
         return None;
     }
     let (host, port) = split_port(rest)?;
-    Site::new(scheme, host, port.unwrap_or(scheme.default_port()))
+    Site::new(scheme, host, port.unwrap_or_else(|| scheme.default_port()))
 }
 
 /// Splits `host[:port]`, where an IPv6 host stands in brackets (or alone, without a port).

@@ -64,13 +64,11 @@ impl Dialer {
 
     /// A connection as the wire gives it.
     pub(crate) async fn tunnel(&self, site: &Site, trust: Trust) -> Result<TcpStream, OriginError> {
-        match &self.proxy {
-            Some(proxy) => self.through(proxy, site, trust).await,
-            None => {
-                let addresses = self.judged(site, trust).await?;
-                first_answering(&site.host, &addresses).await
-            }
+        if let Some(proxy) = &self.proxy {
+            return self.through(proxy, site, trust).await;
         }
+        let addresses = self.judged(site, trust).await?;
+        first_answering(&site.host, &addresses).await
     }
 
     /// The addresses of a site that may be dialled; an error when there are none.
@@ -165,4 +163,119 @@ async fn first_answering(host: &str, addresses: &[SocketAddr]) -> Result<TcpStre
         }
     }
     Err(OriginError::Unreachable { host: host.to_owned(), words })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    use crate::resolve::Resolving;
+
+    /// Answers with whatever stands in it.
+    struct Told(Mutex<Vec<&'static str>>);
+
+    impl Resolve for Told {
+        fn resolve<'a>(&'a self, _host: &'a str) -> Resolving<'a> {
+            let answer: Vec<IpAddr> =
+                self.0.lock().unwrap().iter().map(|text| text.parse().unwrap()).collect();
+            Box::pin(async move { Ok(answer) })
+        }
+    }
+
+    struct Bench {
+        dialer: Dialer,
+        told: Arc<Told>,
+    }
+
+    impl Bench {
+        fn new(upstreams: &[&str], resolve: &[&str]) -> Self {
+            let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<String>>();
+            let mut mistakes = Vec::new();
+            let list = AllowList::parse(&owned(upstreams), &owned(resolve), true, &mut mistakes);
+            let tls = crate::tls::client_config(None, &mut mistakes).unwrap();
+            assert_eq!(mistakes, Vec::<String>::new());
+            let told = Arc::new(Told(Mutex::new(Vec::new())));
+            let resolver: Arc<dyn Resolve> = told.clone();
+            let public_names = Mutex::default();
+            Self { dialer: Dialer { list: Arc::new(list), resolver, tls, proxy: None, public_names }, told }
+        }
+
+        /// The addresses that would be dialled when the name has these; `None` when the host is refused.
+        async fn dialled(&self, host: &str, trust: Trust, answer: &[&'static str]) -> Option<Vec<String>> {
+            *self.told.0.lock().unwrap() = answer.to_vec();
+            let site = Site::new(Scheme::Https, host, 443).unwrap();
+            match self.dialer.judged(&site, trust).await {
+                Ok(addresses) => Some(addresses.iter().map(|address| address.ip().to_string()).collect()),
+                Err(OriginError::Address { .. }) => None,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listed_name_may_lie_inside_but_never_at_a_metadata_service() {
+        let bench = Bench::new(&["lfs.corp"], &[]);
+        for inside in ["10.0.0.5", "192.168.1.1", "fd12::1", "100.64.0.9", "127.0.0.1"] {
+            assert!(bench.dialled("lfs.corp", Trust::Listed, &[inside]).await.is_some(), "{inside}");
+        }
+        for never in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "fd00:ec2::254",
+            "fe80::1",
+            "100.100.100.200",
+            "0.0.0.0",
+        ] {
+            assert_eq!(bench.dialled("lfs.corp", Trust::Listed, &[never]).await, None, "{never}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_or_a_forge_is_dialled_on_the_internet_only() {
+        let bench = Bench::new(&[], &[]);
+        for inside in ["10.0.0.5", "127.0.0.1", "::1", "169.254.169.254", "64:ff9b::a00:1", "fd12::1"] {
+            assert_eq!(bench.dialled("github.com", Trust::Public, &[inside]).await, None, "{inside}");
+            assert_eq!(bench.dialled(inside, Trust::Public, &[]).await, None, "{inside} itself");
+        }
+        let dialled = bench.dialled("github.com", Trust::Public, &["10.0.0.5", "140.82.121.3"]).await;
+        assert_eq!(dialled, Some(vec!["140.82.121.3".to_owned()]), "only what was judged good");
+    }
+
+    #[tokio::test]
+    async fn a_public_name_that_moves_inside_is_refused_from_then_on() {
+        let bench = Bench::new(&["moving.example"], &[]);
+        assert!(bench.dialled("moving.example", Trust::Listed, &["140.82.121.3"]).await.is_some());
+        assert_eq!(bench.dialled("moving.example", Trust::Listed, &["127.0.0.1"]).await, None);
+        assert_eq!(bench.dialled("moving.example", Trust::Listed, &["10.0.0.1"]).await, None);
+        assert!(bench.dialled("moving.example", Trust::Listed, &["140.82.121.4"]).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn an_address_the_operator_wrote_is_his_to_choose() {
+        let bench = Bench::new(
+            &["169.254.169.254", "listed.test"],
+            &["listed.test:443:127.0.0.1", "cdn.test:443:127.0.0.1"],
+        );
+        assert!(bench.dialled("169.254.169.254", Trust::Listed, &[]).await.is_some());
+        assert!(bench.dialled("listed.test", Trust::Listed, &[]).await.is_some());
+        assert!(bench.dialled("cdn.test", Trust::Public, &[]).await.is_some());
+        assert_eq!(
+            bench.dialled("listed.test", Trust::Public, &[]).await,
+            None,
+            "no redirect reaches inside a listed one"
+        );
+    }
+
+    #[tokio::test]
+    async fn http_is_spoken_without_delay() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let bench = Bench::new(&["http://127.0.0.1"], &[]);
+        let site = Site::new(Scheme::Http, "127.0.0.1", port).unwrap();
+        match bench.dialer.open(&site, Trust::Listed).await {
+            Ok(Connection::Plain(stream)) => assert!(stream.nodelay().unwrap()),
+            _ => panic!("a plain connection was expected"),
+        }
+    }
 }

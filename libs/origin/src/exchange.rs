@@ -35,7 +35,7 @@ pub(crate) async fn relay(
     if let Some(basic) =
         target.userinfo.as_ref().filter(|_| !parts.headers.contains_key(header::AUTHORIZATION))
     {
-        let value = HeaderValue::from_str(basic).map_err(|_: header::InvalidHeaderValue| {
+        let value = HeaderValue::from_str(basic).map_err(|_why: header::InvalidHeaderValue| {
             OriginError::Malformed("its userinfo makes no header")
         })?;
         parts.headers.insert(header::AUTHORIZATION, value);

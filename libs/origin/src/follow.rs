@@ -46,7 +46,7 @@ pub(crate) async fn get(
     let mut trust = trust_of(list, &target.site)?;
     let mut target = target;
     if let Some(basic) = target.userinfo.as_ref().filter(|_| !headers.contains_key(header::AUTHORIZATION)) {
-        let mut value = HeaderValue::from_str(basic).map_err(|_: header::InvalidHeaderValue| {
+        let mut value = HeaderValue::from_str(basic).map_err(|_why: header::InvalidHeaderValue| {
             OriginError::Malformed("its userinfo makes no header")
         })?;
         value.set_sensitive(true);
@@ -57,7 +57,7 @@ pub(crate) async fn get(
             .method(Method::GET)
             .uri(target.uri()?)
             .body(empty())
-            .map_err(|_: http::Error| OriginError::Malformed("its parts make no request"))?;
+            .map_err(|_why: http::Error| OriginError::Malformed("its parts make no request"))?;
         *request.headers_mut() = headers.clone();
         let response = sender.send(&target.site, trust, request, kind).await?;
         let Some(location) = location(&response)? else {
@@ -75,8 +75,10 @@ pub(crate) async fn get(
 
 /// Whether a redirect may lead from one site to another, and on which terms.
 fn next_trust(list: &AllowList, from: &Site, to: &Site) -> Result<Trust, OriginError> {
-    let same_host_over_tls = from.host == to.host && to.scheme == Scheme::Https && list.lists(to);
-    if list.has_passage(from, to) || same_host_over_tls {
+    // `http://h/` that sends its callers to `https://h/` is one upstream; another port of the same host is not.
+    let is_upgrade = from.host == to.host && (from.scheme, from.port) == (Scheme::Http, 80);
+    let is_upgrade = is_upgrade && (to.scheme, to.port) == (Scheme::Https, 443) && list.lists(to);
+    if list.has_passage(from, to) || is_upgrade {
         return Ok(Trust::Listed);
     }
     if to.scheme != Scheme::Https {
@@ -93,7 +95,10 @@ fn location(response: &Response<Incoming>) -> Result<Option<&str>, OriginError> 
         .headers()
         .get(header::LOCATION)
         .ok_or(OriginError::Nonsense("a redirect without location"))?;
-    value.to_str().map(Some).map_err(|_: header::ToStrError| OriginError::Nonsense("its location is no text"))
+    value
+        .to_str()
+        .map(Some)
+        .map_err(|_why: header::ToStrError| OriginError::Nonsense("its location is no text"))
 }
 
 /// A body of nothing.

@@ -59,9 +59,9 @@ pub(crate) fn of_credential(pairs: &[(String, bytes::Bytes)]) -> Result<HeaderMa
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
         let malformed = OriginError::Malformed("one of its headers makes no request");
-        let name: HeaderName = name.parse().map_err(|_: header::InvalidHeaderName| malformed.clone())?;
+        let name: HeaderName = name.parse().map_err(|_why: header::InvalidHeaderName| malformed.clone())?;
         let mut value = HeaderValue::from_maybe_shared(value.clone())
-            .map_err(|_: header::InvalidHeaderValue| malformed)?;
+            .map_err(|_why: header::InvalidHeaderValue| malformed)?;
         value.set_sensitive(true);
         headers.append(name, value);
     }

@@ -96,13 +96,13 @@ impl std::fmt::Debug for Origin {
 
 impl Origin {
     /// Reads the configuration; all its mistakes are told at once.
-    pub fn new(config: OriginConfig, metrics: Metrics, clock: Arc<dyn Clock>) -> Result<Self, ConfigWords> {
+    pub fn new(config: &OriginConfig, metrics: Metrics, clock: Arc<dyn Clock>) -> Result<Self, ConfigWords> {
         Self::with_resolver(config, metrics, clock, Arc::new(SystemResolver))
     }
 
     /// As [`Origin::new`], with another source of addresses.
     pub fn with_resolver(
-        config: OriginConfig,
+        config: &OriginConfig,
         metrics: Metrics,
         clock: Arc<dyn Clock>,
         resolver: Arc<dyn Resolve>,
@@ -119,7 +119,7 @@ impl Origin {
         let public_names = Mutex::new(HashSet::new());
         let dialer = Dialer { list: list.clone(), resolver, tls, proxy: proxy.flatten(), public_names };
         let dialer = Arc::new(dialer);
-        let sender = Sender::new(dialer.clone(), metrics, clock, config.role);
+        let sender = Sender::new(&dialer, metrics, clock, config.role);
         Ok(Self { inner: Arc::new(Inner { list, dialer, sender, capabilities: Capabilities::default() }) })
     }
 

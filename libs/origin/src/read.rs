@@ -55,7 +55,7 @@ impl Read<'_> {
             None => return Ok(()),
         };
         let value = |text: &str| {
-            HeaderValue::from_str(text).map_err(|_: header::InvalidHeaderValue| {
+            HeaderValue::from_str(text).map_err(|_why: header::InvalidHeaderValue| {
                 OriginError::Malformed("its entity tag makes no header")
             })
         };

@@ -29,7 +29,7 @@ pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 /// Clients give up after 30 s without a byte: an answer's head must be here before that.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(25);
 /// Idle connections are kept as long as common servers keep theirs.
-const POOL_IDLE: Duration = Duration::from_secs(60);
+const POOL_IDLE: Duration = Duration::from_mins(1);
 /// Idle connections per site.
 const POOL_PER_SITE: usize = 32;
 
@@ -44,7 +44,7 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    pub(crate) fn new(dialer: Arc<Dialer>, metrics: Metrics, clock: Arc<dyn Clock>, role: Role) -> Self {
+    pub(crate) fn new(dialer: &Arc<Dialer>, metrics: Metrics, clock: Arc<dyn Clock>, role: Role) -> Self {
         let client = |trust| {
             Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())

@@ -110,7 +110,7 @@ impl Target {
         if text.bytes().any(|byte| !(0x21..=0x7e).contains(&byte) || byte == b'\\') {
             return Err(OriginError::Malformed("it holds blanks, backslashes or bytes outside of ASCII"));
         }
-        let url = Url::parse(text).map_err(|_: url::ParseError| OriginError::Malformed("it is no URL"))?;
+        let url = Url::parse(text).map_err(|_why: url::ParseError| OriginError::Malformed("it is no URL"))?;
         let scheme =
             Scheme::parse(url.scheme()).ok_or(OriginError::Malformed("only http and https are spoken"))?;
         let host = match url.host() {
@@ -122,7 +122,7 @@ impl Target {
         if host.is_empty() {
             return Err(OriginError::Malformed("it names no host"));
         }
-        let port = url.port().unwrap_or(scheme.default_port());
+        let port = url.port().unwrap_or_else(|| scheme.default_port());
         let path = raw_path(text, url.scheme())?;
         Ok(Self { site: Site { scheme, host, port }, path, userinfo: basic(&url) })
     }
@@ -134,7 +134,7 @@ impl Target {
             .authority(self.site.authority())
             .path_and_query(self.path.clone())
             .build()
-            .map_err(|_: http::Error| OriginError::Malformed("its parts make no request"))
+            .map_err(|_why: http::Error| OriginError::Malformed("its parts make no request"))
     }
 
     /// The address as text, without userinfo.
@@ -148,9 +148,9 @@ impl Target {
             return Self::parse(location).map(|target| Self { userinfo: None, ..target });
         }
         let base = Url::parse(&self.text())
-            .map_err(|_: url::ParseError| OriginError::Nonsense("its own address"))?;
+            .map_err(|_why: url::ParseError| OriginError::Nonsense("its own address"))?;
         let joined =
-            base.join(location).map_err(|_: url::ParseError| OriginError::Nonsense("its location"))?;
+            base.join(location).map_err(|_why: url::ParseError| OriginError::Nonsense("its location"))?;
         Self::parse(joined.as_str()).map(|target| Self { userinfo: None, ..target })
     }
 }
@@ -164,7 +164,7 @@ fn raw_path(text: &str, scheme: &str) -> Result<PathAndQuery, OriginError> {
     let path = rest.get(start..).unwrap_or_default();
     let path = path.split('#').next().unwrap_or_default();
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    path.parse().map_err(|_: http::uri::InvalidUri| malformed)
+    path.parse().map_err(|_why: http::uri::InvalidUri| malformed)
 }
 
 fn basic(url: &Url) -> Option<String> {
