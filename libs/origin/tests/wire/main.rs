@@ -1,6 +1,13 @@
 //! The crate against real sockets: every promise of its header, seen from the upstream's side.
 
-#![allow(clippy::as_conversions, reason = "tests state their sizes in plain numbers")]
+#![allow(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::large_stack_arrays,
+    clippy::unwrap_used,
+    reason = "tests state their sizes in plain numbers and fail by panicking"
+)]
 
 mod exchange;
 mod guard;
