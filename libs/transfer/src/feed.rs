@@ -64,7 +64,10 @@ pub struct Feed(Arc<Inner>);
 
 impl std::fmt::Debug for Feed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Feed").field("manager", &self.0.manager).field("connected", &self.connected()).finish()
+        f.debug_struct("Feed")
+            .field("manager", &self.0.manager)
+            .field("connected", &self.connected())
+            .finish()
     }
 }
 

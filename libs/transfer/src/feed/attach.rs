@@ -53,7 +53,11 @@ pub(super) async fn keep_attached(feed: Feed, mut downloads: mpsc::Receiver<v1::
         failures = if feed.0.connected.swap(false, Ordering::Relaxed) { 0 } else { failures + 1 };
         // One warning per outage; a manager that stays away is not worth a line every half minute.
         if failures <= 1 {
-            tracing::warn!(manager, error = ended.to_string(), "manager lost, its last configuration stays in force");
+            tracing::warn!(
+                manager,
+                error = ended.to_string(),
+                "manager lost, its last configuration stays in force"
+            );
         }
         tokio::time::sleep(pause(failures, &node)).await;
     }
@@ -85,7 +89,8 @@ impl<'a> Attachment<'a> {
         let mut applied = self.feed.0.applied.subscribe();
         let sequence = *applied.borrow_and_update();
         self.send(report::Report::Hello(self.hello(sequence))).await?;
-        let channel = grpc::channel(manager).map_err(|error| tonic::Status::invalid_argument(error.to_string()))?;
+        let channel =
+            grpc::channel(manager).map_err(|error| tonic::Status::invalid_argument(error.to_string()))?;
         let mut wanted = ManagerClient::new(channel).attach(ReceiverStream::new(reports)).await?.into_inner();
         self.feed.0.connected.store(true, Ordering::Relaxed);
         tracing::info!(manager, "attached to the manager");

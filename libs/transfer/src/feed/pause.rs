@@ -28,13 +28,17 @@ mod tests {
         assert!(pause(0, "a") <= Duration::from_millis(FIRST_MS));
         for failures in [7, 16, u32::MAX] {
             let waited = pause(failures, "a");
-            assert!(waited <= Duration::from_millis(LONGEST_MS) && waited >= Duration::from_millis(LONGEST_MS / 2));
+            assert!(
+                waited <= Duration::from_millis(LONGEST_MS)
+                    && waited >= Duration::from_millis(LONGEST_MS / 2)
+            );
         }
     }
 
     #[test]
     fn nodes_do_not_come_back_together() {
-        let pauses: std::collections::BTreeSet<_> = (0..100).map(|node| pause(9, &node.to_string())).collect();
+        let pauses: std::collections::BTreeSet<_> =
+            (0..100).map(|node| pause(9, &node.to_string())).collect();
         assert!(pauses.len() > 90);
     }
 }

@@ -79,7 +79,9 @@ pub(super) async fn keep(
         let target = path.clone();
         match tokio::task::spawn_blocking(move || write(&target, &content)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(path = %path.display(), %error, "the configuration cannot be kept"),
+            Ok(Err(error)) => {
+                tracing::warn!(path = %path.display(), %error, "the configuration cannot be kept")
+            }
             Err(error) => tracing::warn!(%error, "the configuration cannot be kept"),
         }
     }
@@ -90,7 +92,11 @@ mod tests {
     use super::*;
 
     fn config(version: u64, json: &str) -> ConfigVersion {
-        ConfigVersion { version, wanted: Wanted::parse(json.as_bytes()).unwrap(), json: json.as_bytes().to_vec() }
+        ConfigVersion {
+            version,
+            wanted: Wanted::parse(json.as_bytes()).unwrap(),
+            json: json.as_bytes().to_vec(),
+        }
     }
 
     #[test]
@@ -107,7 +113,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("feed.state");
         assert_eq!(read(&path), Kept::default());
-        for damaged in ["", "darner-feed 1 7", "darner-feed 2 7 1\n{}", "darner-feed 1 x 1\n{}", "darner-feed 1 7 1\n{"] {
+        for damaged in
+            ["", "darner-feed 1 7", "darner-feed 2 7 1\n{}", "darner-feed 1 x 1\n{}", "darner-feed 1 7 1\n{"]
+        {
             std::fs::write(&path, damaged).unwrap();
             assert_eq!(read(&path), Kept::default(), "{damaged}");
         }
