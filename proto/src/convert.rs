@@ -21,7 +21,7 @@ pub enum Malformed {
 
 /// The 32 bytes of a digest field.
 pub fn digest(bytes: &[u8], field: &'static str) -> Result<[u8; 32], Malformed> {
-    bytes.try_into().map_err(|_: std::array::TryFromSliceError| Malformed::Length(field))
+    bytes.try_into().map_err(|_length| Malformed::Length(field))
 }
 
 /// The key of a message; absent keys are refused.

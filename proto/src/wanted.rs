@@ -94,7 +94,7 @@ impl Wanted {
 
     /// The upstreams a node may dial: its own, less what the operator did not keep.
     pub fn upstreams(&self, own: &[String]) -> Vec<String> {
-        kept(self.upstreams.as_deref(), own, |entry| upstream_name(entry))
+        kept(self.upstreams.as_deref(), own, upstream_name)
     }
 
     /// The public prefixes of a node that stay public.
