@@ -14,3 +14,6 @@ pub mod plan;
 pub mod release;
 pub mod tail;
 pub mod trust;
+
+#[cfg(test)]
+mod swarm_tests;

@@ -56,13 +56,14 @@ impl Downloads {
     pub fn prefetch(&self, wanted: Vec<Wanted>) -> Prefetch {
         let mut tasks = JoinSet::new();
         let fresh = wanted.into_iter().filter(|wanted| !self.is_known(&wanted.key));
-        let (small, big): (Vec<_>, Vec<_>) =
+        let (small, mut big): (Vec<_>, Vec<_>) =
             fresh.partition(|wanted| wanted.size.is_some_and(|size| size <= u64::from(MIN_PIECE_BYTES)));
         let mut by_seed: HashMap<String, Vec<Wanted>> = HashMap::new();
         for wanted in small {
             let owner = self.inner.parts.cluster.seeds_for(&wanted.key).into_iter().next();
-            if let Some(owner) = owner {
-                by_seed.entry(owner.grpc_address).or_default().push(wanted);
+            match owner {
+                Some(owner) => by_seed.entry(owner.grpc_address).or_default().push(wanted),
+                None => big.push(wanted),
             }
         }
         for (address, wanted) in by_seed {
