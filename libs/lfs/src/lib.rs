@@ -21,4 +21,4 @@ pub use holding::Holding;
 pub use key::{ObjectKey, UrlKey};
 pub use layout::{Layout, PieceIndex};
 pub use oid::Oid;
-pub use verify::{PieceDigest, RunningSha256};
+pub use verify::{PieceDigest, RunningPiece, RunningSha256};
