@@ -1,13 +1,30 @@
-//! Skeleton.
+//! A growing object: the hub between whoever writes its pieces and whoever reads them.
+//!
+//! Owns: the public handle. Never: fetches anything, and never calls an object finished unless it hashed to its name.
+//! After a crash: `Store::partial` resumes it with the pieces its journal lists, each checked by its digest at its
+//! first read. After a full disk: `Store::volatile` is the same thing in memory. Clones share one object; the last
+//! clone dropped leaves an unfinished one on disk for the next caller.
+
+pub(crate) mod body;
+pub(crate) mod growing;
+pub(crate) mod growth;
+mod reading;
+mod said;
+mod trail;
+mod writer;
+
+use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use darner_lfs::{Holding, Layout, ObjectKey, PieceDigest, PieceIndex};
+use darner_lfs::{Holding, Layout, ObjectKey, PieceIndex};
 use tokio::sync::watch;
 
-use crate::error::{FinishError, ReadError, WriteError};
-use crate::record::Media;
+use crate::error::FinishError;
+use crate::store::room::Room;
 use crate::stored::Stored;
+use growing::{Growing, Shared};
+
+pub use writer::PieceWriter;
 
 /// Which bytes of pieces still being written count as readable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,151 +48,180 @@ pub enum Outcome {
     Failed(String),
 }
 
-/// A growing object.
-#[derive(Debug, Clone)]
-pub struct Partial(Arc<()>);
-
-/// The one writer of one piece. Dropping it unfinished abandons the piece.
-#[derive(Debug)]
-pub struct PieceWriter(Arc<()>);
-
-impl PieceWriter {
-    /// The piece.
-    pub fn piece(&self) -> PieceIndex {
-        unimplemented!("{:?}", self.0)
-    }
-    /// Appends bytes to the piece.
-    pub fn write(&mut self, _bytes: &[u8]) -> Result<(), WriteError> {
-        unimplemented!()
-    }
-    /// Bytes written so far.
-    pub fn written(&self) -> u64 {
-        unimplemented!()
-    }
-    /// Ends the piece; it is whole when its digest is the expected (or the attested) one.
-    pub fn finish(self, _expected: Option<PieceDigest>) -> Result<PieceDigest, WriteError> {
-        unimplemented!()
-    }
+/// A growing object. The methods that are not `async` never wait for the disk longer than a write to the page cache,
+/// except those that say that they block.
+#[derive(Clone)]
+pub struct Partial {
+    growing: Shared,
+    room: Arc<Room>,
 }
 
 impl Partial {
+    pub(crate) fn new(growing: Shared, room: Arc<Room>) -> Self {
+        Self { growing, room }
+    }
+
+    pub(crate) fn growing(&self) -> &Growing {
+        &self.growing
+    }
+
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.growing
+    }
+
     /// The object.
     pub fn key(&self) -> ObjectKey {
-        unimplemented!("{:?}", self.0)
+        self.growing.key()
     }
+
     /// Its cut as known now.
     pub fn layout(&self) -> Layout {
-        unimplemented!()
+        self.growing.look(growth::Growth::layout)
     }
-    /// The length is known now; false when another one was fixed before.
-    pub fn fix_size(&self, _size: u64) -> bool {
-        unimplemented!()
+
+    /// The length is known now; false when another one was known before.
+    pub fn fix_size(&self, size: u64) -> bool {
+        let fixed = self.growing.change_alone(|state| {
+            let news = state.growth.layout().size().is_none();
+            let fixed = state.growth.fix_size(size);
+            if news {
+                state.note(&crate::journal::Line::Size(size));
+            }
+            fixed
+        });
+        self.room.resized(&self.growing);
+        fixed
     }
-    /// The whole pieces (those a memory-backed partial let go of included).
+
+    /// The whole pieces, those a memory-backed partial let go of included: what need not be fetched.
     pub fn holding(&self) -> Holding {
-        unimplemented!()
+        self.growing.look(|growth| growth.whole().clone())
     }
-    /// The whole pieces that can be read now.
+
+    /// The whole pieces that can be read now: what can be offered to others.
     pub fn servable(&self) -> Holding {
-        unimplemented!()
+        self.growing.look(growth::Growth::servable)
     }
+
     /// Whether a piece is whole.
-    pub fn has(&self, _piece: PieceIndex) -> bool {
-        unimplemented!()
+    pub fn has(&self, piece: PieceIndex) -> bool {
+        self.growing.look(|growth| growth.whole().contains(piece))
     }
-    /// Every piece is whole.
+
+    /// Whether every piece is whole; never while the length is unknown.
     pub fn is_whole(&self) -> bool {
-        unimplemented!()
+        self.growing.look(|growth| growth.missing() == 0)
     }
+
     /// The pieces being written.
     pub fn under_way(&self) -> Vec<PieceIndex> {
-        unimplemented!()
+        self.growing.look(growth::Growth::under_way)
     }
+
     /// Whether it lives in memory only.
     pub fn is_volatile(&self) -> bool {
-        unimplemented!()
+        self.growing.body().is_memory()
     }
-    /// Lets a memory-backed partial drop the pieces before this offset (once they are hashed).
-    pub fn forget_before(&self, _offset: u64) {
-        unimplemented!()
+
+    /// Bytes it holds in memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.growing.body().memory_bytes()
     }
-    /// Changes at every change of anything below.
+
+    /// Lets a memory-backed partial drop the pieces before this offset once `hash_more` has passed them; this moves
+    /// its window. Nothing happens to one on disk.
+    pub fn forget_before(&self, offset: u64) {
+        if self.is_volatile() {
+            self.growing.change(|state| state.growth.forget_before(offset));
+            self.growing.let_go();
+        }
+    }
+
+    /// Changes at every change of anything here.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
-        unimplemented!()
+        self.growing.subscribe()
     }
-    /// Takes a piece for writing; `None` when it is whole, being written, or outside of the object (or of the window).
-    pub fn begin(&self, _piece: PieceIndex, _edge: bool) -> Option<PieceWriter> {
-        unimplemented!()
+
+    /// Takes a piece for writing; `None` when it is whole, being written, outside of the object or of the window,
+    /// or when the partial has ended. `edge`: the bytes come straight from a seed or an origin and may be released
+    /// to git before the piece is checked.
+    pub fn begin(&self, piece: PieceIndex, edge: bool) -> Option<PieceWriter> {
+        let ticket = self.growing.change(|state| state.growth.begin(piece, edge))?;
+        let full = !self.room.grow_for(&self.growing, piece);
+        Some(PieceWriter::new(self.clone(), ticket, full))
     }
-    /// The end of the contiguous readable bytes from `from`.
-    pub fn readable(&self, _from: u64, _unchecked: Unchecked) -> u64 {
-        unimplemented!()
+
+    /// Drops all pieces, digests and statements: the whole was corrupt, or what was attested is revoked.
+    pub fn reset(&self, why: &str) {
+        tracing::info!(key = %self.key(), why, "partial reset");
+        self.growing.reset();
     }
-    /// At most `max` bytes from `offset`; the caller stays below `readable`.
-    pub async fn read(&self, _offset: u64, _max: usize) -> Result<Bytes, ReadError> {
-        unimplemented!()
-    }
-    /// Digests somebody vouches for, with the signed statement; false when they are refused.
-    pub fn attest(
-        &self,
-        _first: PieceIndex,
-        _digests: &[PieceDigest],
-        _statement: Bytes,
-        _reading: u64,
-        _attester: &str,
-    ) -> bool {
-        unimplemented!()
-    }
-    /// The known digest of a piece.
-    pub fn digest(&self, _piece: PieceIndex) -> Option<PieceDigest> {
-        unimplemented!()
-    }
-    /// The statements from the `from`-th on.
-    pub fn statements(&self, _from: usize) -> Vec<Bytes> {
-        unimplemented!()
-    }
-    /// The reading the statements belong to and who attested it.
-    pub fn reading(&self) -> Option<(u64, String)> {
-        unimplemented!()
-    }
-    /// Drops all pieces, digests and statements.
-    pub fn reset(&self, _why: &str) {
-        unimplemented!()
-    }
-    /// Counts the resets.
+
+    /// Counts the resets; a subscriber that sees it change forgets what it knew.
     pub fn era(&self) -> u64 {
-        unimplemented!()
+        self.growing.look(growth::Growth::era)
     }
-    /// Advances the in-order SHA-256 over the whole pieces; true when it advanced. Blocks: not for an async task.
+
+    /// Advances the in-order SHA-256 over the whole pieces; true when it advanced. Blocks on reads and hashing: call
+    /// it where blocking is allowed.
     pub fn hash_more(&self) -> bool {
-        unimplemented!()
+        self.growing.hash_more()
     }
-    /// Makes it a finished object. Blocks: not for an async task.
+
+    /// Makes it a finished object: hashes what is left, compares, moves the file. Blocks. A mismatch leaves the
+    /// partial for the caller to `reset`; a disk that damaged pieces makes it incomplete instead.
     pub fn finish(&self) -> Result<Outcome, FinishError> {
-        unimplemented!()
+        let mut trail = self.growing.finishing();
+        match self.outcome() {
+            Some(Outcome::Failed(why)) => return Err(FinishError::Failed(why)),
+            Some(outcome) => return Ok(outcome),
+            None => {}
+        }
+        let incomplete =
+            || FinishError::Incomplete { missing: self.growing.look(growth::Growth::missing).max(1) };
+        let got = self.growing.hash_all(&mut trail).ok_or_else(incomplete)?;
+        if self.key().oid().is_some_and(|oid| oid != got) {
+            let damaged = if self.is_volatile() { 0 } else { self.growing.recheck() };
+            return Err(if damaged > 0 { incomplete() } else { FinishError::Mismatch { got } });
+        }
+        if self.is_volatile() {
+            self.growing.conclude(Outcome::Confirmed);
+            return Ok(Outcome::Confirmed);
+        }
+        let snapshot = self.growing.snapshot().ok_or_else(incomplete)?;
+        let outcome = Outcome::Finished(self.room.keep(&self.growing, snapshot)?);
+        self.growing.conclude(outcome.clone());
+        Ok(outcome)
     }
+
     /// How it ended, if it did.
     pub fn outcome(&self) -> Option<Outcome> {
-        unimplemented!()
+        self.growing.look(|growth| growth.outcome().cloned())
     }
-    /// Ends it as failed; what is whole stays on disk for the next one.
-    pub fn fail(&self, _why: &str) {
-        unimplemented!()
+
+    /// Ends it as failed for everybody who watches it. What is whole stays on disk: the next `Store::partial` goes on
+    /// with it.
+    pub fn fail(&self, why: &str) {
+        self.room.fail(&self.growing, why);
     }
-    /// Adds to its provenance.
-    pub fn add_upstream(&self, _upstream: &str) {
-        unimplemented!()
-    }
-    /// Where its bytes came from.
-    pub fn upstreams(&self) -> Vec<String> {
-        unimplemented!()
-    }
-    /// Notes what the origin said of it.
-    pub fn set_media(&self, _media: Media) {
-        unimplemented!()
-    }
-    /// What the origin said of it.
-    pub fn media(&self) -> Media {
-        unimplemented!()
+
+    fn first_piece(&self) {
+        if !self.is_volatile() {
+            self.room.tell(crate::record::Change::Added(self.key()));
+        }
     }
 }
+
+impl fmt::Debug for Partial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, missing) = self.growing.look(|growth| (growth.whole().count(), growth.missing()));
+        write!(f, "Partial({}, {whole} pieces whole, {missing} missing)", self.key())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,100 +1,255 @@
-//! Skeleton.
+//! The public handle of the store.
+//!
+//! Owns: nothing but a share of the room. Never: blocks an async caller on a disk (work that may block goes to a
+//! blocking thread). After a crash: `open` brings everything back, see `opening`.
+
+mod adopting;
+mod damage;
+mod evicting;
+mod keeping;
+mod opening;
+mod parting;
+pub(crate) mod room;
+mod scrubbing;
+
+use std::fmt;
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use darner_lfs::{Layout, ObjectKey, Oid};
+use darner_lfs::{Holding, Layout, ObjectKey, Oid};
 use tokio::sync::broadcast;
 
 use crate::config::StoreConfig;
+use crate::disk::read::blocking;
+use crate::disk::space::free;
 use crate::error::StoreError;
+use crate::guard::lock;
+use crate::index::Write;
+use crate::journal::Keep;
 use crate::partial::Partial;
+use crate::partial::growth::Growth;
 use crate::record::{Change, Item, Record, ScrubReport, Usage};
+use crate::shelves::What;
 use crate::stored::Stored;
+use room::{Looked, Room};
 
-/// The store of one node.
-#[derive(Debug, Clone)]
-pub struct Store(Arc<()>);
+/// How often, and how long at a time, an opening waits for a store of this very process that is still being dropped.
+const OWN_CLOSING: (u32, Duration) = (200, Duration::from_millis(10));
+
+/// The store of one node. Clones share it; the last one dropped commits the index and releases the directory.
+#[derive(Clone)]
+pub struct Store {
+    room: Arc<Room>,
+}
 
 impl Store {
     /// Opens the directory: takes its lock, reads its index, finds its partials.
-    pub async fn open(_config: StoreConfig) -> Result<Store, StoreError> {
-        unimplemented!()
+    pub async fn open(config: StoreConfig) -> Result<Self, StoreError> {
+        let (tries, pause) = OWN_CLOSING;
+        for _ in 0..tries {
+            match Self::try_open(config.clone()).await {
+                Err(StoreError::Locked { holder, .. }) if holder == Some(std::process::id()) => {
+                    tokio::time::sleep(pause).await;
+                }
+                other => return other,
+            }
+        }
+        Self::try_open(config).await
     }
-    /// A finished object, pinned while the answer or a clone of it lives.
-    pub async fn get(&self, _key: &ObjectKey) -> Option<Stored> {
-        unimplemented!("{:?}", self.0)
+
+    async fn try_open(config: StoreConfig) -> Result<Self, StoreError> {
+        let room = work(move || Room::open(config)).await?;
+        Ok(Self { room })
     }
-    /// Whether the finished object is here.
-    pub fn contains(&self, _key: &ObjectKey) -> bool {
-        unimplemented!()
+
+    /// A finished object, not evicted while the answer or a clone of it lives. One without a record yet is hashed
+    /// first.
+    pub async fn get(&self, key: &ObjectKey) -> Option<Stored> {
+        let pending = match self.room.look(key) {
+            Looked::Here(stored) => return Some(stored),
+            Looked::Absent => return None,
+            Looked::Pending(pending) => pending,
+        };
+        let (room, key) = (Arc::clone(&self.room), *key);
+        let adopted = blocking(move || {
+            room.adopt(&key, &pending);
+            Ok(room.look(&key))
+        });
+        match adopted.await {
+            Ok(Looked::Here(stored)) => Some(stored),
+            _ => None,
+        }
     }
+
+    /// Whether the finished object is here, by the index.
+    pub fn contains(&self, key: &ObjectKey) -> bool {
+        self.room.contains(key)
+    }
+
     /// What is known of an object, finished or partial.
-    pub fn record(&self, _key: &ObjectKey) -> Option<Record> {
-        unimplemented!()
+    pub fn record(&self, key: &ObjectKey) -> Option<Record> {
+        self.room.record(key)
     }
-    /// The one partial of this key. One that is finished already comes back with its outcome.
-    pub async fn partial(&self, _key: ObjectKey, _layout: Layout) -> Result<Partial, StoreError> {
-        unimplemented!()
+
+    /// The one partial of this key: joins the live one, resumes the one on disk, or makes one and reserves its room,
+    /// evicting what was used longest ago. When the object is finished already, the answer is a partial that says so.
+    /// `StoreError::Full`: go on with `volatile`.
+    pub async fn partial(&self, key: ObjectKey, layout: Layout) -> Result<Partial, StoreError> {
+        let room = Arc::clone(&self.room);
+        work(move || room.partial(key, layout)).await
     }
-    /// The partial of this key, if one is growing.
-    pub fn live_partial(&self, _key: &ObjectKey) -> Option<Partial> {
-        unimplemented!()
+
+    /// The partial of this key that grows, or lies on disk to be resumed.
+    pub fn live_partial(&self, key: &ObjectKey) -> Option<Partial> {
+        self.room.live(key)
     }
-    /// A memory-backed partial, for a full disk.
-    pub fn volatile(&self, _key: ObjectKey, _layout: Layout, _window_bytes: u64) -> Partial {
-        unimplemented!()
+
+    /// A memory-backed partial, for a full disk: the same thing, of which at most `window_bytes` (two pieces at least)
+    /// are kept; `Partial::forget_before` and `Partial::hash_more` move the window. It is the live partial of its key
+    /// while somebody holds it.
+    pub fn volatile(&self, key: ObjectKey, layout: Layout, window_bytes: u64) -> Partial {
+        self.room.volatile(key, layout, window_bytes)
     }
-    /// Keeps a small whole object.
-    pub async fn put(
-        &self,
-        _oid: Oid,
-        _content: Bytes,
-        _upstream: Option<&str>,
-    ) -> Result<Stored, StoreError> {
-        unimplemented!()
+
+    /// Keeps a small whole object, once it hashed to its name. A partial of it ends as finished.
+    pub async fn put(&self, oid: Oid, content: Bytes, upstream: Option<&str>) -> Result<Stored, StoreError> {
+        let (room, upstream) = (Arc::clone(&self.room), upstream.map(str::to_owned));
+        work(move || room.put(oid, &content, upstream.as_deref())).await
     }
+
     /// Whether the object has been read from, or shown equal through, this upstream.
-    pub fn has_upstream(&self, _key: &ObjectKey, _upstream: &str) -> bool {
-        unimplemented!()
+    pub fn has_upstream(&self, key: &ObjectKey, upstream: &str) -> bool {
+        match lock(&self.room.shelves).get(key).map(|held| &held.what) {
+            Some(What::Finished(it)) => it.entry.upstreams.iter().any(|it| it == upstream),
+            Some(What::Partial(growing)) => growing.look(|growth| growth.upstreams().contains(upstream)),
+            _ => false,
+        }
     }
-    /// Adds to the provenance of an object.
-    pub fn add_upstream(&self, _key: &ObjectKey, _upstream: &str) {
-        unimplemented!()
+
+    /// Adds to the provenance of an object; the first 64 stay.
+    pub fn add_upstream(&self, key: &ObjectKey, upstream: &str) {
+        self.room.add_upstream(key, upstream);
     }
-    /// Removes an object, being read or not.
-    pub async fn purge(&self, _key: &ObjectKey) {
-        unimplemented!()
+
+    /// Removes an object, being read or not; who reads it now may read to the end, a partial fails.
+    pub async fn purge(&self, key: &ObjectKey) {
+        let (room, key) = (Arc::clone(&self.room), *key);
+        let purged = blocking(move || {
+            room.purge(&key);
+            Ok(())
+        });
+        if let Err(error) = purged.await {
+            tracing::error!(%error, "an object could not be purged");
+        }
     }
-    /// Removes every object whose provenance holds this prefix; how many.
-    pub async fn purge_upstream(&self, _prefix: &str) -> usize {
-        unimplemented!()
+
+    /// Removes every object, finished or partial, whose provenance holds this upstream or one below it; how many.
+    pub async fn purge_upstream(&self, prefix: &str) -> usize {
+        let keys = self.room.from_upstream(prefix);
+        for key in &keys {
+            self.purge(key).await;
+        }
+        keys.len()
     }
-    /// Keeps a finished object from eviction, or gives it free.
-    pub fn pin(&self, _key: &ObjectKey, _pinned: bool) {
-        unimplemented!()
+
+    /// Keeps an object from eviction, or gives it free.
+    pub fn pin(&self, key: &ObjectKey, pinned: bool) {
+        self.mark(key, |keep| keep.pinned = pinned);
     }
-    /// Marks a finished object as the only copy (never evicted), or gives it free.
-    pub fn set_authoritative(&self, _key: &ObjectKey, _authoritative: bool) {
-        unimplemented!()
+
+    /// Marks an object as the only copy, which is never evicted, or gives it free.
+    pub fn set_authoritative(&self, key: &ObjectKey, authoritative: bool) {
+        self.mark(key, |keep| keep.authoritative = authoritative);
     }
-    /// Everything that can be read here.
+
+    fn mark(&self, key: &ObjectKey, mark: impl FnOnce(&mut Keep)) {
+        let mut shelves = lock(&self.room.shelves);
+        let Some(held) = shelves.get_mut(key) else { return };
+        mark(&mut held.keep);
+        let keep = held.keep;
+        match &mut held.what {
+            What::Finished(it) => {
+                it.entry.keep = keep;
+                self.room.index.note(*key, Write { entry: Some(it.entry.clone()), ..Write::default() });
+            }
+            What::Partial(growing) => growing.mark(keep),
+            What::Pending(_) => {}
+        }
+    }
+
+    /// Everything that can be read here: finished objects, and partials with the pieces they have.
     pub fn inventory(&self) -> Vec<Item> {
-        unimplemented!()
+        let shelves = lock(&self.room.shelves);
+        let volatile = shelves.volatile.iter().filter_map(|(key, growing)| Some((*key, growing.upgrade()?)));
+        let mut items: Vec<Item> = volatile.map(|(key, growing)| partial_item(key, &growing)).collect();
+        for (key, held) in shelves.iter() {
+            match &held.what {
+                What::Finished(it) => items.extend(it.entry.cut().map(|layout| {
+                    let holding = Holding::full(layout.piece_count().unwrap_or_default());
+                    Item { key: *key, layout, complete: true, holding }
+                })),
+                What::Partial(growing) if !shelves.volatile.contains_key(key) => {
+                    items.push(partial_item(*key, growing));
+                }
+                What::Partial(_) | What::Pending(_) => {}
+            }
+        }
+        items
     }
-    /// Changes of the inventory from now on.
+
+    /// Changes of the inventory from now on. A receiver that lagged reads the inventory again.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
-        unimplemented!()
+        self.room.changes.subscribe()
     }
+
     /// How full it is.
     pub fn usage(&self) -> Usage {
-        unimplemented!()
+        let free_bytes = free(self.room.places.root()).bytes;
+        let shelves = lock(&self.room.shelves);
+        let (taken, limits) = (shelves.ledger.taken(), shelves.ledger.limits());
+        Usage {
+            bytes: taken.bytes,
+            inodes: taken.inodes,
+            objects: shelves.finished(),
+            budget_bytes: limits.bytes,
+            budget_inodes: limits.inodes,
+            free_bytes,
+        }
     }
-    /// Reads everything at this pace and quarantines what is damaged.
-    pub async fn scrub(&self, _bytes_per_second: u64) -> ScrubReport {
-        unimplemented!()
+
+    /// Reads every finished object at this pace (0: as fast as it goes) and quarantines what is damaged.
+    pub async fn scrub(&self, bytes_per_second: u64) -> ScrubReport {
+        self.room.scrub(bytes_per_second).await
     }
-    /// Returns when everything said before is in the index durably.
+
+    /// Returns when everything said before was offered to the disk durably.
     pub async fn flush(&self) {
-        unimplemented!()
+        if self.room.index.flush().await.is_err() {
+            tracing::error!("the index thread is gone");
+        }
     }
 }
+
+fn partial_item(key: ObjectKey, growing: &crate::partial::growing::Growing) -> Item {
+    let (layout, holding) = growing.look(|growth: &Growth| (growth.layout(), growth.servable()));
+    Item { key, layout, complete: false, holding }
+}
+
+/// Runs on a thread that may block.
+async fn work<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let lost = |error| StoreError::Io { doing: "working for the store", source: io::Error::other(error) };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(lost(error)))
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("root", &self.room.places.root()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

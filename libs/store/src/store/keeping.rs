@@ -1,0 +1,208 @@
+//! How something becomes a finished object.
+//!
+//! Owns: the move into the tree and the record that goes with it. Never: moves what was not hashed. After a crash:
+//! between the move and the commit of its record an object has no record; it is adopted after hashing, with what its
+//! journal (removed only after the commit) says of its origin.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use bytes::{Bytes, BytesMut};
+use darner_lfs::{Layout, ObjectKey, Oid, PieceDigest, RunningSha256};
+
+use super::room::{Looked, Room};
+use crate::disk::places::{Places, remove_quietly};
+use crate::disk::space::is_full;
+use crate::disk::stamp::{Checked, Stamp};
+use crate::error::{FinishError, StoreError};
+use crate::guard::lock;
+use crate::index::{Entry, Write};
+use crate::ledger::Charge;
+use crate::partial::Outcome;
+use crate::partial::growing::{Growing, Snapshot};
+use crate::record::Change;
+use crate::shelves::{Finished, Held, Shelves, What};
+use crate::stored::Stored;
+
+impl Room {
+    /// A growing object that was hashed becomes a finished one.
+    pub(crate) fn keep(
+        self: &Arc<Self>,
+        growing: &Growing,
+        snapshot: Snapshot,
+    ) -> Result<Stored, FinishError> {
+        let key = growing.key();
+        let file = growing.body().file()?;
+        if file.metadata()?.len() != snapshot.entry.size {
+            file.set_len(snapshot.entry.size)?;
+        }
+        {
+            let mut shelves = lock(&self.shelves);
+            match shelves.get(&key).map(|held| &held.what) {
+                Some(What::Partial(here)) if std::ptr::eq(Arc::as_ptr(here), growing) => {
+                    self.move_in(&file, &self.places.partial(&key), &key)?;
+                    let keep = shelves.get(&key).map(|held| held.keep).unwrap_or_default();
+                    if let Some((held, _)) = shelves.remove(&key) {
+                        shelves.ledger.give(held.charge);
+                    }
+                    let snapshot = Snapshot { entry: Entry { keep, ..snapshot.entry }, ..snapshot };
+                    self.shelve(&mut shelves, key, snapshot, &file)?;
+                }
+                Some(What::Finished(_)) => {}
+                _ => return Err(FinishError::Failed("purged meanwhile".to_owned())),
+            }
+        }
+        match self.look(&key) {
+            Looked::Here(stored) => Ok(stored),
+            _ => Err(FinishError::Io(io::ErrorKind::NotFound.into())),
+        }
+    }
+
+    /// Keeps a small whole object.
+    pub(super) fn put(
+        self: &Arc<Self>,
+        oid: Oid,
+        content: &[u8],
+        upstream: Option<&str>,
+    ) -> Result<Stored, StoreError> {
+        let key = ObjectKey::Sha256(oid);
+        let mut hash = RunningSha256::default();
+        hash.update(content);
+        let got = hash.finish();
+        if got != oid {
+            return Err(StoreError::Mismatch { wanted: oid, got });
+        }
+        if !self.contains(&key) {
+            let snapshot = snapshot_of(content);
+            let room = Charge::of_new_object(snapshot.entry.size);
+            self.reserve(room)?;
+            self.put_file(key, content, snapshot, room).map_err(|source| {
+                if is_full(&source) {
+                    StoreError::Full { wanted: room.bytes, budget: lock(&self.shelves).ledger.limits().bytes }
+                } else {
+                    StoreError::Io { doing: "keeping an object", source }
+                }
+            })?;
+        }
+        if let Some(upstream) = upstream {
+            self.add_upstream(&key, upstream);
+        }
+        match self.look(&key) {
+            Looked::Here(stored) => Ok(stored),
+            _ => Err(StoreError::Io { doing: "opening an object", source: io::ErrorKind::NotFound.into() }),
+        }
+    }
+
+    /// Writes and moves in; the room reserved for it is given back in the same step that takes what it really needs.
+    fn put_file(
+        self: &Arc<Self>,
+        key: ObjectKey,
+        content: &[u8],
+        snapshot: Snapshot,
+        room: Charge,
+    ) -> io::Result<()> {
+        let scrap = self.scrap();
+        let written = File::options().create_new(true).read(true).write(true).open(&scrap);
+        let written = written.and_then(|mut file| file.write_all(content).map(|()| Arc::new(file)));
+        let file = written.inspect_err(|_| {
+            remove_quietly(&scrap);
+            self.release(room);
+        })?;
+        let mut shelves = lock(&self.shelves);
+        shelves.ledger.give(room);
+        let overtaken = match shelves.get(&key).map(|held| &held.what) {
+            Some(What::Finished(_)) => {
+                remove_quietly(&scrap);
+                return Ok(());
+            }
+            Some(What::Partial(growing)) => Some(Arc::clone(growing)),
+            _ => None,
+        };
+        self.move_in(&file, &scrap, &key)?;
+        if let Some((held, _)) = shelves.remove(&key) {
+            remove_quietly(&self.places.partial(&key));
+            shelves.ledger.give(held.charge);
+        }
+        self.shelve(&mut shelves, key, snapshot, &file)?;
+        drop(shelves);
+        // Whoever was still fetching it reads the object instead.
+        if let (Some(growing), Looked::Here(stored)) = (overtaken, self.look(&key)) {
+            if let Some(size) = stored.layout().size() {
+                growing.change_alone(|state| state.growth.fix_size(size));
+            }
+            growing.body().replace(Arc::clone(&stored.object().file));
+            growing.conclude(Outcome::Finished(stored));
+        }
+        Ok(())
+    }
+
+    /// Renames a file into the tree. One that was deleted under us is copied from its handle.
+    fn move_in(&self, file: &File, from: &Path, key: &ObjectKey) -> io::Result<()> {
+        let to = self.places.object(key);
+        match Places::shift(from, &to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(self.places.partials())?;
+                let scrap = self.scrap();
+                let mut copy = File::create_new(&scrap)?;
+                let mut source = file.try_clone()?;
+                io::Seek::rewind(&mut source)?;
+                let copied = io::copy(&mut source, &mut copy);
+                let moved = copied.and_then(|_| Places::shift(&scrap, &to));
+                moved.inspect_err(|_| remove_quietly(&scrap))
+            }
+            other => other,
+        }
+    }
+
+    /// Puts a hashed file, which lies in its place, on the shelf and in the index.
+    pub(super) fn shelve(
+        &self,
+        shelves: &mut Shelves,
+        key: ObjectKey,
+        snapshot: Snapshot,
+        file: &Arc<File>,
+    ) -> io::Result<()> {
+        let Snapshot { mut entry, layout, digests } = snapshot;
+        entry.used_ms = self.now();
+        let stamp = Stamp::from_metadata(&std::fs::symlink_metadata(self.places.object(&key))?);
+        let checked = Arc::new(Checked::all(stamp, layout.piece_count().unwrap_or_default()));
+        let charge = Charge::of_object(entry.size);
+        shelves.ledger.take(charge);
+        let what = What::Finished(Finished { entry: entry.clone(), checked, open: Weak::new() });
+        shelves.insert(key, Held::new(what, entry.keep, charge, entry.used_ms));
+        let write = Write {
+            entry: Some(entry),
+            digests: Some(joined(&digests)),
+            anew: true,
+            then_remove: Some(self.places.journal(&key)),
+            then_sync: Some(Arc::clone(file)),
+            ..Write::default()
+        };
+        self.index.note(key, write);
+        self.tell(Change::Added(key));
+        Ok(())
+    }
+
+    /// Whether the finished object is here.
+    pub(super) fn contains(&self, key: &ObjectKey) -> bool {
+        matches!(lock(&self.shelves).get(key).map(|held| &held.what), Some(What::Finished(_)))
+    }
+}
+
+fn snapshot_of(content: &[u8]) -> Snapshot {
+    let size = u64::try_from(content.len()).unwrap_or(u64::MAX);
+    let layout = Layout::of_size(size);
+    let piece = usize::try_from(layout.piece_bytes()).unwrap_or(usize::MAX);
+    let digests = content.chunks(piece).map(PieceDigest::of).collect();
+    Snapshot { entry: Entry::new(size, &layout), layout, digests }
+}
+
+fn joined(digests: &[PieceDigest]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(digests.len() * 32);
+    for digest in digests {
+        bytes.extend_from_slice(digest.as_bytes());
+    }
+    bytes.freeze()
+}
