@@ -195,14 +195,12 @@ impl Cluster {
         Ok(self.owned.take())
     }
 
-    /// Ends every process at once, as a power cut would; keeps the data.
-    pub async fn crash(mut self) -> anyhow::Result<Option<tempfile::TempDir>> {
+    /// Ends every process at once, by `kill -9`; the data stays.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
         self.end();
         self.up.wait().await?;
-        let data = self.data.clone();
-        wait::until("every process is gone", || async { Ok(leftovers(&data)?.is_empty().then_some(())) })
-            .await?;
-        Ok(self.owned.take())
+        let gone = || async { Ok(self.running()?.is_empty().then_some(())) };
+        wait::until("every process is gone", gone).await
     }
 
     fn end(&mut self) {

@@ -4,6 +4,7 @@
 pub mod client;
 pub mod cluster;
 pub mod http;
+pub mod lfs;
 pub mod origin;
 pub mod scene;
 pub mod wait;

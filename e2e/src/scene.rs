@@ -5,10 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use darner_lfs::Oid;
 
 use crate::client::Client;
-use crate::cluster::{Cluster, Options};
+use crate::cluster::{Cluster, Options, Process};
+use crate::lfs::{self, Action};
 use crate::origin::shelf::{Access, Planted};
 use crate::origin::{Config, Origin};
 
@@ -65,6 +68,8 @@ pub struct Scene {
     pub planted: Vec<(String, Oid, u64)>,
     /// How the cluster was started, for starting it again.
     pub options: Options,
+    /// The `Authorization` a user of the repository presents; none when anybody may read.
+    pub authorization: Option<String>,
     _data: tempfile::TempDir,
 }
 
@@ -73,11 +78,13 @@ impl Scene {
     pub async fn set(plan: Plan) -> anyhow::Result<Self> {
         let data = tempfile::Builder::new().prefix("darner-origin-").tempdir()?;
         let origin = origin(data.path()).await?;
+        let user = plan.access.users.iter().next().map(|(user, password)| format!("{user}:{password}"));
+        let authorization = user.map(|user| format!("Basic {}", STANDARD.encode(user)));
         let planted = plant(&origin, REPOSITORY, plan.access, &plan.sizes)?;
         let mut options = plan.options;
         allow(&mut options, &origin)?;
         let cluster = Cluster::start(&options).await?;
-        Ok(Self { origin, cluster, planted, options, _data: data })
+        Ok(Self { origin, cluster, planted, options, authorization, _data: data })
     }
 
     /// The oid of one planted file.
@@ -126,6 +133,50 @@ impl Scene {
             }
         }
         Ok(client)
+    }
+
+    /// The repository at the origin itself.
+    pub fn direct(&self) -> String {
+        format!("http://{}/{REPOSITORY}.git", self.origin.at().forge)
+    }
+
+    /// The repository behind one daemon, as mode B rewrites it.
+    pub fn gateway(&self, daemon: usize) -> anyhow::Result<String> {
+        let proxy = self.cluster.proxy(daemon)?;
+        Ok(format!("http://{proxy}/http/{}/{REPOSITORY}.git", self.origin.at().forge))
+    }
+
+    /// The action a caller of one daemon gets in mode B for one planted file.
+    pub async fn ticketed(&self, daemon: usize, file: usize) -> anyhow::Result<Action> {
+        let (_, oid, size) = self.planted.get(file).context("so many files")?;
+        let actions =
+            lfs::actions(&self.gateway(daemon)?, &[(*oid, *size)], self.authorization.as_deref()).await?;
+        actions.into_iter().next().context("an action")
+    }
+
+    /// The action the origin itself gives for one planted file, sent through one daemon as mode A does.
+    pub async fn presigned(&self, daemon: usize, file: usize) -> anyhow::Result<Action> {
+        let (_, oid, size) = self.planted.get(file).context("so many files")?;
+        let actions = lfs::actions(&self.direct(), &[(*oid, *size)], self.authorization.as_deref()).await?;
+        Ok(actions.first().context("an action")?.through(self.cluster.proxy(daemon)?))
+    }
+
+    /// Kills every process of the cluster and starts it again over what it held; its data directory must be given.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.options.data.is_some(),
+            "only a cluster whose data directory is given starts again"
+        );
+        self.cluster.kill().await?;
+        self.cluster = Cluster::start(&self.options).await?;
+        Ok(())
+    }
+
+    /// Whether a peer has the object among its finished ones.
+    pub fn holds(process: &Process, oid: Oid) -> bool {
+        let name = oid.to_string();
+        let (a, b) = (name.get(..2).unwrap_or_default(), name.get(2..4).unwrap_or_default());
+        process.data.join("objects").join(a).join(b).join(&name).is_file()
     }
 
     /// Clones through one daemon and checks every byte.
