@@ -6,4 +6,10 @@
 
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests state their sizes in plain numbers"))]
 
+pub mod config;
+mod page;
+pub mod service;
 pub mod swarm;
+
+pub use config::Config;
+pub use service::{run, start};

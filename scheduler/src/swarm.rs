@@ -21,7 +21,7 @@ use darner_lfs::ObjectKey;
 use darner_proto::v1;
 
 pub use choice::{MAX_PARENTS, TARGET_PARENTS};
-pub use model::Summary;
+pub use model::{NodeSummary, Summary};
 use nodes::{NodeNo, Nodes};
 use objects::{ObjectNo, Objects};
 use replan::Replan;
@@ -178,7 +178,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { nodes: 20_000, holdings: 10_000_000, wants: 1_000_000, wants_per_node: 131_072, objects: 2_000_000 }
+        Self {
+            nodes: 20_000,
+            holdings: 10_000_000,
+            wants: 1_000_000,
+            wants_per_node: 131_072,
+            objects: 2_000_000,
+        }
     }
 }
 
@@ -201,6 +207,7 @@ pub struct Swarm {
 /// One node wants one object.
 #[derive(Debug, Default)]
 struct Want {
+    size: Option<u64>,
     parents: Vec<choice::Chosen>,
     /// Parents that refused or stalled on this very object, until when.
     refused: Vec<(NodeNo, u64)>,

@@ -85,7 +85,8 @@ impl Swarm {
         }
         node.aside.retain(|_, aside| now_ms < aside.until);
         if node.aside.len() >= ASIDES
-            && let Some(first) = node.aside.iter().min_by_key(|(_, aside)| aside.until).map(|(first, _)| *first)
+            && let Some(first) =
+                node.aside.iter().min_by_key(|(_, aside)| aside.until).map(|(first, _)| *first)
         {
             node.aside.remove(&first);
         }
@@ -114,7 +115,9 @@ impl Swarm {
     /// When a gateway failed a child, the next child of the zone may take a copy of its own.
     fn let_one_more_cross(&mut self, object: ObjectNo, child: NodeNo, parent: NodeNo, now_ms: u64) {
         let Some(place) = self.nodes.get(child).map(|node| node.place) else { return };
-        let Some(site) = self.objects.get_mut(object).and_then(|object| object.site_mut(place)) else { return };
+        let Some(site) = self.objects.get_mut(object).and_then(|object| object.site_mut(place)) else {
+            return;
+        };
         let failed = choice::gateways(site).any(|gateway| gateway == parent);
         let rested = site.extra == 0 || now_ms >= site.extra_since + STALL_MS;
         if failed && rested && site.extra + 1 < site.wanters.len() {

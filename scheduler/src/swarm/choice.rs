@@ -20,6 +20,9 @@ use super::{Swarm, Want};
 pub const MAX_PARENTS: usize = 8;
 /// Ordinary parents a child is given when there are that many; fewer make a child wait for the slowest.
 pub const TARGET_PARENTS: usize = 6;
+/// Parents for an object of one piece: there is nothing to exchange before it is there, and a Batch of thousands of
+/// them is answered in a third of the bytes.
+const SMALL_PARENTS: usize = 2;
 /// Parents that hold all of it, at most: the rest are for exchange, which costs the holders nothing.
 const MAX_COMPLETE: usize = 4;
 /// Gateways of other zones a gateway exchanges with.
@@ -72,6 +75,14 @@ pub(super) fn seeds_only(swarm: &Swarm, key: &darner_lfs::ObjectKey, child: Node
     others.map(|node| Chosen { node, complete: false, last_resort: false }).collect()
 }
 
+impl Want {
+    /// Ordinary parents it should have.
+    pub(super) fn target(&self) -> usize {
+        let small = self.size.is_some_and(|size| size <= u64::from(darner_lfs::layout::MIN_PIECE_BYTES));
+        if small { SMALL_PARENTS } else { TARGET_PARENTS }
+    }
+}
+
 /// The children that take an object across the zone's link.
 pub(super) fn gateways(site: &Site) -> impl Iterator<Item = NodeNo> + '_ {
     site.wanters.iter().copied().take(1 + site.extra)
@@ -84,7 +95,7 @@ impl Choice<'_> {
         let (seed, held) = self.seed(Trust::Clean);
         let seed_is_near = seed.is_some_and(|seed| self.place_of(seed) == Some(place));
         if !near.is_empty() {
-            self.add(near.into_iter().take(MAX_COMPLETE), true, false);
+            self.add(near.into_iter().take(self.most_complete()), true, false);
             self.exchange();
             self.add(seed, held, true);
         } else if seed_is_near && (held || self.complete_at(None, Trust::Clean).is_empty()) {
@@ -96,6 +107,10 @@ impl Choice<'_> {
         self.insist();
         self.chosen.truncate(MAX_PARENTS);
         self.chosen
+    }
+
+    fn most_complete(&self) -> usize {
+        MAX_COMPLETE.min(self.want.map_or(MAX_COMPLETE, Want::target))
     }
 
     /// Rule 3.
@@ -110,7 +125,7 @@ impl Choice<'_> {
         }
         if gateway {
             let alone = far.is_empty();
-            self.add(far.into_iter().take(MAX_COMPLETE), true, false);
+            self.add(far.into_iter().take(self.most_complete()), true, false);
             if alone {
                 self.add(seed, held, false);
             }
@@ -127,7 +142,8 @@ impl Choice<'_> {
 
     /// A live holder, or at least the way to the origin, is always offered; who gave corrupt bytes never is.
     fn insist(&mut self) {
-        let holder = self.complete_at(None, Trust::Suspect).into_iter().chain(self.suspect_holder_near()).next();
+        let holder =
+            self.complete_at(None, Trust::Suspect).into_iter().chain(self.suspect_holder_near()).next();
         let (seed, held) = self.seed(Trust::Suspect);
         let whole = self.chosen.iter().any(|chosen| chosen.complete);
         if !whole {
@@ -165,14 +181,18 @@ impl Choice<'_> {
     /// Other children of the zone (and daemons with a part of it), up to the target.
     fn exchange(&mut self) {
         let Some(site) = self.object.site(self.node.place) else { return };
-        let room = TARGET_PARENTS.saturating_sub(self.chosen.len());
+        let room = self.want.map_or(TARGET_PARENTS, Want::target).saturating_sub(self.chosen.len());
         let own = site.wanters.iter().position(|wanter| *wanter == self.child);
         let beside = |step: fn(usize) -> Option<usize>| {
-            own.and_then(step).and_then(|at| site.wanters.get(at)).copied().filter(|n| self.may(*n, Trust::Clean))
+            own.and_then(step)
+                .and_then(|at| site.wanters.get(at))
+                .copied()
+                .filter(|n| self.may(*n, Trust::Clean))
         };
-        let before = own.map_or_else(|| site.wanters.last().copied(), |own| {
-            own.checked_sub(1).and_then(|at| site.wanters.get(at)).copied()
-        });
+        let before = own.map_or_else(
+            || site.wanters.last().copied(),
+            |own| own.checked_sub(1).and_then(|at| site.wanters.get(at)).copied(),
+        );
         let mut chosen: Vec<NodeNo> = gateways(site)
             .take(2)
             .chain(before)
@@ -234,7 +254,8 @@ impl Choice<'_> {
 
     /// The best few of a list: parents the child has already, then the less busy, spread by who asks for what.
     fn best(&self, list: &[NodeNo], trust: Trust) -> Vec<NodeNo> {
-        let start = usize::try_from(mix(self.node.spread ^ self.object.spread)).unwrap_or(0) % list.len().max(1);
+        let start =
+            usize::try_from(mix(self.node.spread ^ self.object.spread)).unwrap_or(0) % list.len().max(1);
         let (tail, head) = list.split_at_checked(start).unwrap_or((list, &[]));
         let rotated = head.iter().chain(tail).copied();
         let mut few: Vec<NodeNo> = rotated.clone().take(SCAN).filter(|node| self.may(*node, trust)).collect();
@@ -247,9 +268,9 @@ impl Choice<'_> {
     }
 
     fn preference(&self, node: NodeNo) -> (Reverse<bool>, u32, u64) {
-        let now = self.want.is_some_and(|want| {
-            want.parents.iter().any(|parent| parent.node == node && !parent.last_resort)
-        });
+        let now = self
+            .want
+            .is_some_and(|want| want.parents.iter().any(|parent| parent.node == node && !parent.last_resort));
         let (children, spread) =
             self.swarm.nodes.get(node).map_or((u32::MAX, 0), |node| (node.children, node.spread));
         // Children in fours: a finer count would make every order differ from the last.

@@ -225,8 +225,8 @@ impl Swarm {
     ) -> Vec<Effect> {
         let Some(child) = self.nodes.number(session) else { return Vec::new() };
         let mut orders = Vec::with_capacity(wants.len());
-        for (key, _size) in wants {
-            let parents = if let Some(object) = self.note_want(child, *key) {
+        for (key, size) in wants {
+            let parents = if let Some(object) = self.note_want(child, *key, *size) {
                 self.decide(object, child, now_ms, true).map(|(_, order)| order.parents).unwrap_or_default()
             } else {
                 self.dropped += 1;
@@ -239,7 +239,7 @@ impl Swarm {
     }
 
     /// Keeps a want; `None` when there is no room for it.
-    fn note_want(&mut self, child: NodeNo, key: ObjectKey) -> Option<ObjectNo> {
+    fn note_want(&mut self, child: NodeNo, key: ObjectKey, size: Option<u64>) -> Option<ObjectNo> {
         let known = self.objects.find(&key).filter(|object| self.wants.contains_key(&(*object, child)));
         if known.is_some() {
             return known;
@@ -251,7 +251,7 @@ impl Swarm {
         let object = self.objects.find_or_add(key, self.limits.objects)?;
         node.wants.insert(object);
         self.objects.get_mut(object)?.want(node.place, child);
-        self.wants.insert((object, child), Want::default());
+        self.wants.insert((object, child), Want { size, ..Want::default() });
         // Those that asked before may exchange with this one.
         self.replan.some(object);
         Some(object)
@@ -287,13 +287,19 @@ impl Swarm {
 
     /// A tenant's ring changed: every want of its nodes is decided anew.
     fn replan_tenant(&mut self, tenant: &str) {
-        let wants = self.wants.keys().filter(|(_, child)| {
-            self.nodes.get(*child).is_some_and(|node| node.identity.tenant == tenant)
-        });
+        let wants = self
+            .wants
+            .keys()
+            .filter(|(_, child)| self.nodes.get(*child).is_some_and(|node| node.identity.tenant == tenant));
         let objects: Vec<ObjectNo> = wants.map(|(object, _)| *object).collect();
         for object in objects {
             self.replan.all(object);
         }
+    }
+
+    /// Nodes, wants and holdings, counted.
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        (self.nodes.len(), self.wants.len(), self.objects.holdings)
     }
 
     /// What a person is shown.

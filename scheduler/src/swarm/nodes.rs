@@ -46,7 +46,12 @@ pub(super) struct Aside {
 }
 
 impl Node {
-    pub(super) fn new(session: Session, identity: Arc<v1::NodeIdentity>, place: PlaceNo, now_ms: u64) -> Self {
+    pub(super) fn new(
+        session: Session,
+        identity: Arc<v1::NodeIdentity>,
+        place: PlaceNo,
+        now_ms: u64,
+    ) -> Self {
         Self {
             session,
             place,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use darner_proto::v1;
 
-use super::choice::{self, Chosen, TARGET_PARENTS};
+use super::choice::{self, Chosen};
 use super::nodes::NodeNo;
 use super::objects::ObjectNo;
 use super::{Effect, Order, Session, Swarm, Want};
@@ -73,7 +73,7 @@ impl Swarm {
             let children: Vec<NodeNo> = self
                 .wants
                 .range((object, NodeNo(0))..=(object, NodeNo(u64::MAX)))
-                .filter(|((_, child), want)| all || self.needs(object, *child, want, now_ms))
+                .filter(|(_, want)| all || self.needs(object, want, now_ms))
                 .map(|((_, child), _)| *child)
                 .collect();
             plans += children.len();
@@ -87,18 +87,23 @@ impl Swarm {
         orders.into_iter().map(|(session, orders)| Effect::Orders { session, epoch, orders }).collect()
     }
 
-    fn needs(&self, object: ObjectNo, child: NodeNo, want: &Want, now_ms: u64) -> bool {
-        want.ordinary() < TARGET_PARENTS
-            || want.parents.iter().any(|parent| !self.still_serves(object, child, *parent, now_ms))
+    fn needs(&self, object: ObjectNo, want: &Want, now_ms: u64) -> bool {
+        want.ordinary() < want.target()
+            || want.parents.iter().any(|parent| !self.still_serves(object, *parent, now_ms))
     }
 
-    fn still_serves(&self, object: ObjectNo, _child: NodeNo, parent: Chosen, now_ms: u64) -> bool {
+    /// Whether what the child was told of this parent still holds.
+    fn still_serves(&self, object: ObjectNo, parent: Chosen, now_ms: u64) -> bool {
         let Some(node) = self.nodes.get(parent.node) else { return false };
-        if node.seed {
-            return now_ms >= node.aside_until;
-        }
         let site = self.objects.get(object).and_then(|object| object.site(node.place));
-        now_ms >= node.aside_until && site.is_some_and(|site| site.has(parent.node))
+        let there = match (node.seed, parent.complete) {
+            (true, true) => site.is_some_and(|site| site.seeds.contains(&parent.node)),
+            // A seed can always read the origin.
+            (true, false) => true,
+            (false, true) => site.is_some_and(|site| site.complete.contains(&parent.node)),
+            (false, false) => site.is_some_and(|site| site.has(parent.node)),
+        };
+        there && now_ms >= node.aside_until
     }
 
     /// Decides for one child and answers it in any case.
@@ -164,7 +169,8 @@ impl Swarm {
 
     /// Everything that has this node as a parent is to be decided anew.
     pub(super) fn replan_children_of(&mut self, parent: NodeNo) {
-        let of = self.wants.iter().filter(|(_, want)| want.parents.iter().any(|chosen| chosen.node == parent));
+        let of =
+            self.wants.iter().filter(|(_, want)| want.parents.iter().any(|chosen| chosen.node == parent));
         let objects: Vec<ObjectNo> = of.map(|((object, _), _)| *object).collect();
         for object in objects {
             self.replan.some(object);

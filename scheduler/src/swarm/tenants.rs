@@ -29,7 +29,6 @@ pub(super) struct Tenants {
     last: u64,
 }
 
-
 #[derive(Debug, Default)]
 pub(super) struct Tenant {
     zones: BTreeMap<String, (PlaceNo, usize)>,

@@ -1,0 +1,10 @@
+//! The `scheduler` process. Everything is in the library; this only names it.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    darner_chassis::command::run("darner-scheduler", env!("CARGO_PKG_VERSION"), darner_scheduler::run)
+}
