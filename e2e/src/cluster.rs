@@ -204,11 +204,10 @@ impl Cluster {
     }
 
     fn end(&mut self) {
-        self.up.start_kill().ok();
         for pid in self.running().unwrap_or_default().keys() {
-            signal(*pid, Signal::CONT).ok();
             signal(*pid, Signal::KILL).ok();
         }
+        self.up.start_kill().ok();
     }
 }
 

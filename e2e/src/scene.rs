@@ -18,6 +18,9 @@ use crate::origin::{Config, Origin};
 /// The repository every scene has.
 pub const REPOSITORY: &str = "org/repo";
 
+const NO_443: &str = "port 443 of a loopback address is needed: run as root, or `sysctl \
+    net.ipv4.ip_unprivileged_port_start=443`";
+
 /// How git reaches Darner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -127,6 +130,7 @@ impl Scene {
                 client.config(&through, &format!("{scheme}://{forge}/")).await?;
             }
             Mode::C => {
+                anyhow::ensure!(wire == Wire::Clear || at.https.is_some(), NO_443);
                 client.config("http.proxy", &format!("http://{proxy}")).await?;
                 client.config("lfs.transfer.enablehrefrewrite", "true").await?;
                 client.config("url.http://content.test/.insteadOf", "https://content.test/").await?;
@@ -188,22 +192,18 @@ impl Scene {
     }
 }
 
-/// An origin on ports of its own, with port 443 of a loopback address of its own.
+/// An origin on ports of its own, with port 443 of a loopback address of its own where that is allowed.
 pub async fn origin(data: &std::path::Path) -> anyhow::Result<Origin> {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let process = u8::try_from(std::process::id() % 250)?;
-    let mut last = None;
     for _ in 0..20 {
         let host = NEXT.fetch_add(1, Ordering::Relaxed);
         let https_ip = Some(IpAddr::V4(Ipv4Addr::new(127, 77, process, host)));
-        match Origin::start(Config { https_ip, ..Config::new(data) }).await {
-            Ok(origin) => return Ok(origin),
-            Err(error) => last = Some(error),
+        if let Ok(origin) = Origin::start(Config { https_ip, ..Config::new(data) }).await {
+            return Ok(origin);
         }
     }
-    Err(last.context("no origin")?).context(
-        "port 443 of a loopback address is needed: run as root, or `sysctl net.ipv4.ip_unprivileged_port_start=443`",
-    )
+    Origin::start(Config::new(data)).await
 }
 
 /// Fills a new repository with objects of these sizes.
@@ -233,7 +233,7 @@ pub fn allow(options: &mut Options, origin: &Origin) -> anyhow::Result<()> {
         "forge.test".to_owned(),
         "content.test".to_owned(),
     ]);
-    let https = at.https.context("an origin on port 443")?.ip();
+    let https = at.https.unwrap_or(at.forge_tls).ip();
     for place in [
         format!("forge.test:{forge}:{}", at.forge.ip()),
         format!("content.test:{content}:{}", at.content.ip()),
