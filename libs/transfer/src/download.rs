@@ -77,7 +77,7 @@ impl Default for Timing {
         Self {
             stall: Duration::from_secs(2),
             acting_after: Duration::from_secs(5),
-            give_up: Duration::from_secs(60),
+            give_up: Duration::from_mins(1),
             linger: Duration::from_secs(10),
         }
     }
@@ -169,6 +169,24 @@ impl Downloads {
             .into_iter()
             .map(|running| Download { _interest: Arc::clone(&running.interest), running })
             .collect()
+    }
+
+    /// Takes into a partial what these nodes (and whom the scheduler names) hold of it already: a seed does so before
+    /// it reads an origin. `opened` carries the grant shown to them; ends when nobody had more for `idle`.
+    pub async fn gather(&self, partial: &Partial, opened: v1::Opened, idle: Duration) -> u64 {
+        let before = partial.holding().count();
+        let running = Arc::new(Running {
+            key: partial.key(),
+            partial: partial.clone(),
+            opened: Mutex::new(opened),
+            credentials: Mutex::default(),
+            taken: Taken::default(),
+            head: AtomicU64::new(0),
+            interest: Arc::new(()),
+            span: tracing::info_span!("gather", oid = %partial.key()),
+        });
+        conductor::gather(self.clone(), running, idle).await;
+        u64::from(partial.holding().count().saturating_sub(before))
     }
 
     /// What the parts of this node are.

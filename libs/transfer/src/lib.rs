@@ -12,6 +12,7 @@ pub mod link;
 pub mod pieces;
 pub mod plan;
 pub mod release;
+pub mod statements;
 pub mod tail;
 pub mod trust;
 

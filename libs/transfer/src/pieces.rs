@@ -29,8 +29,8 @@ use crate::trust::Trust;
 
 /// Connections served at once; a further one waits to be accepted.
 const MAX_CONNECTIONS: usize = 2048;
-/// A peer must have sent its request head within this time.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A peer must have sent its next request head within this time; longer than the links of a peer keep a connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long a peer is let wait for a byte of an object that is still arriving.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 

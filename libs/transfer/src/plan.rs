@@ -283,7 +283,7 @@ impl Plan {
         let from_head = (self.head..self.count()).find(|piece| self.is_open(*piece));
         from_head
             .or_else(|| (0..self.head.min(self.count())).find(|piece| self.is_open(*piece)))
-            .unwrap_or(self.count())
+            .unwrap_or_else(|| self.count())
     }
 
     fn is_open(&self, piece: PieceIndex) -> bool {

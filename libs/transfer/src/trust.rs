@@ -116,7 +116,7 @@ impl Trust {
 
     /// Checks that `taker` may take `key` from this node.
     pub fn grant(&self, shown: &v1::Grant, key: &ObjectKey, taker: &str, now_ms: u64) -> Result<(), Denied> {
-        let named = convert::key(shown.key.as_ref()).map_err(|_: Malformed| Denied::Missing)?;
+        let named = convert::key(shown.key.as_ref()).map_err(|_malformed| Denied::Missing)?;
         if named != *key || shown.node != taker || shown.tenant != self.tenant {
             return Err(Denied::Other);
         }

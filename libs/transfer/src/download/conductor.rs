@@ -45,7 +45,8 @@ pub(super) struct Conductor {
     key: ObjectKey,
     plan: Plan,
     parents: HashMap<String, Parent>,
-    told: (mpsc::Sender<(String, Told)>, mpsc::Receiver<(String, Told)>),
+    ears: mpsc::Sender<(String, Told)>,
+    told: mpsc::Receiver<(String, Told)>,
     followers: JoinSet<()>,
     fetches: JoinSet<Fetched>,
     hashing: JoinSet<()>,
@@ -56,6 +57,7 @@ pub(super) struct Conductor {
     unwanted: Option<Instant>,
     reopening: JoinSet<Result<v1::Opened, super::OpenError>>,
     reopened: u32,
+    anew: u32,
 }
 
 /// Starts the conductor of a download among the node's tasks.
@@ -63,6 +65,12 @@ pub(super) fn start(downloads: Downloads, running: Arc<Running>) {
     let tasks = downloads.inner.parts.tasks.clone();
     let span = running.span.clone();
     tasks.spawn("download", async move { Conductor::new(downloads, running).run().await }.instrument(span));
+}
+
+/// Takes what the parents of `running` hold, and ends when they have nothing more for `idle`.
+pub(super) async fn gather(downloads: Downloads, running: Arc<Running>, idle: Duration) {
+    let span = running.span.clone();
+    Conductor::new(downloads, running).gather(idle).instrument(span).await;
 }
 
 impl Conductor {
@@ -73,12 +81,14 @@ impl Conductor {
         let own = &parts.cluster.identity().id;
         let plan = Plan::new(own, key, count, &partial.holding(), downloads.inner.limits);
         let orders = parts.cluster.orders(&key);
+        let (ears, told) = mpsc::channel(QUEUE);
         parts.cluster.want(vec![(key, partial.layout().size())]);
         Self {
             key,
             plan,
             parents: HashMap::new(),
-            told: mpsc::channel(QUEUE),
+            ears,
+            told,
             followers: JoinSet::new(),
             fetches: JoinSet::new(),
             hashing: JoinSet::new(),
@@ -89,6 +99,7 @@ impl Conductor {
             unwanted: None,
             reopening: JoinSet::new(),
             reopened: 0,
+            anew: 0,
             downloads,
             running,
         }
@@ -106,10 +117,24 @@ impl Conductor {
         self.downloads.ended(&self.running);
     }
 
+    async fn gather(mut self, idle: Duration) {
+        let opened = self.running.opened().clone();
+        self.introduce(&opened);
+        self.reorder();
+        while !self.plan.is_complete() && self.running.partial.outcome().is_none() {
+            self.assign();
+            if self.fetches.is_empty() && self.progressed.elapsed() >= idle {
+                return;
+            }
+            self.wake_at(Instant::now() + idle);
+            self.step().await;
+        }
+    }
+
     async fn step(&mut self) {
         let wake = self.wake.take().unwrap_or_else(|| Instant::now() + LOOK).min(Instant::now() + LOOK);
         tokio::select! {
-            Some((parent, told)) = self.told.1.recv() => self.hear(&parent, told),
+            Some((parent, told)) = self.told.recv() => self.hear(&parent, told),
             Some(fetched) = self.fetches.join_next() => {
                 if let Ok(fetched) = fetched {
                     self.fetched(fetched);

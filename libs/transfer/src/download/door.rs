@@ -124,7 +124,7 @@ impl Door {
                 match self.ask(&seed, &request, &wanted.key).await {
                     Said::Opened(opened) => return Ok(*opened),
                     Said::Refused(refusal) => return Err(OpenError::Refused(refusal)),
-                    Said::Elsewhere(_) => words = "the seeds point at each other".to_owned(),
+                    Said::Elsewhere(_) => "the seeds point at each other".clone_into(&mut words),
                     Said::Unreachable(why) => words = why,
                 }
             }

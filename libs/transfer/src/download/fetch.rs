@@ -192,7 +192,7 @@ impl Press {
 
     async fn settle(&mut self) -> Result<(), WriteError> {
         if let Some(writing) = self.writing.take() {
-            let written = writing.await.map_err(|_: tokio::task::JoinError| WriteError::Stale)?;
+            let written = writing.await.map_err(|_panicked| WriteError::Stale)?;
             self.writer = Some(written?);
         }
         Ok(())

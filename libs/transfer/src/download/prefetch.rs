@@ -24,7 +24,14 @@ const BIG_AT_ONCE: usize = 4;
 /// A running prefetch.
 #[derive(Debug)]
 pub struct Prefetch {
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
+}
+
+impl Prefetch {
+    /// Waits until everything was fetched or given up.
+    pub async fn finished(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
 }
 
 /// Marks objects as expected while it lives: a GET for one waits for it instead of asking again.
@@ -73,7 +80,7 @@ impl Downloads {
             }
         }
         tasks.spawn(self.clone().big(big));
-        Prefetch { _tasks: tasks }
+        Prefetch { tasks }
     }
 
     /// Waits while a prefetch is about to bring the object; true when one was.
@@ -156,7 +163,9 @@ impl Downloads {
             Ok(entries) => entries,
             Err(error) => {
                 tracing::debug!(%error, "a bundle did not come");
-                upstreams.keys().for_each(|key| expecting.settled(key));
+                for key in upstreams.keys() {
+                    expecting.settled(key);
+                }
                 return;
             }
         };
@@ -172,6 +181,8 @@ impl Downloads {
             }
             expecting.settled(&key);
         }
-        upstreams.keys().for_each(|key| expecting.settled(key));
+        for key in upstreams.keys() {
+            expecting.settled(key);
+        }
     }
 }

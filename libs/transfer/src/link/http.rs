@@ -49,7 +49,7 @@ impl HttpLinks {
         connector.set_keepalive(Some(Duration::from_secs(15)));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_idle_timeout(Duration::from_mins(1))
             .pool_max_idle_per_host(IDLE_PER_PEER)
             .http1_max_buf_size(READ_BUFFER)
             .build(connector);
@@ -92,7 +92,7 @@ impl Peer for HttpPeer {
     async fn fetch(&self, ask: Ask) -> Result<Chunks, LinkError> {
         let mut request = self.get(ask.key, &ask.grant, "")?;
         let range = format!("bytes={}-{}", ask.range.start, ask.range.end.saturating_sub(1));
-        let range = HeaderValue::from_str(&range).map_err(|_| LinkError::Malformed("range"))?;
+        let range = HeaderValue::from_str(&range).map_err(|_invalid| LinkError::Malformed("range"))?;
         request.headers_mut().insert(header::RANGE, range);
         let answer = self.links.send(request).await?;
         if answer.status() != StatusCode::PARTIAL_CONTENT {
@@ -157,7 +157,7 @@ fn take_message<M: Message + Default>(buffer: &mut BytesMut) -> Result<Option<M>
     let prefix = before - peek.remaining();
     buffer.advance(prefix);
     let message = buffer.split_to(length).freeze();
-    M::decode(message).map(Some).map_err(|_: prost::DecodeError| LinkError::Malformed("message"))
+    M::decode(message).map(Some).map_err(|_undecodable| LinkError::Malformed("message"))
 }
 
 fn unreachable(error: &dyn std::error::Error) -> LinkError {

@@ -20,6 +20,7 @@ use tracing::Span;
 
 use super::answer::words;
 use super::{AnswerBody, PieceServer};
+use crate::statements;
 use crate::tail::TailError;
 
 /// Quiet this long, a heartbeat goes out; a watcher that hears nothing for a stall interval gives the parent up.
@@ -169,18 +170,7 @@ fn stored_events(key: ObjectKey, stored: &Stored) -> Vec<Event> {
         complete: true,
         pieces: Bytes::new(),
     };
-    let statements = stored.attestation().map(|bytes| statements_of(&bytes)).unwrap_or_default();
-    statements.into_iter().map(Event::Attestation).chain([Event::Held(held)]).collect()
-}
-
-/// The statements kept with a finished object: delimited attestations, as they came.
-pub(crate) fn statements_of(mut bytes: &[u8]) -> Vec<v1::Attestation> {
-    let mut statements = Vec::new();
-    while !bytes.is_empty() {
-        let Ok(statement) = v1::Attestation::decode_length_delimited(&mut bytes) else { break };
-        statements.push(statement);
-    }
-    statements
+    statements::of(stored).into_iter().map(Event::Attestation).chain([Event::Held(held)]).collect()
 }
 
 fn encode(events: &[Event]) -> Vec<u8> {

@@ -48,7 +48,7 @@ pub(super) struct Stage {
     seed_grpc: String,
     verifier: Verifier,
     tasks: Tasks,
-    _dirs: Mutex<Vec<tempfile::TempDir>>,
+    dirs: Mutex<Vec<tempfile::TempDir>>,
 }
 
 pub(super) struct Seed {
@@ -119,7 +119,7 @@ impl Stage {
             let served = tonic::transport::Server::builder().add_service(service);
             served.serve_with_incoming(TcpListenerStream::new(grpc)).await.unwrap();
         });
-        Self { key, content, seed, seed_grpc, verifier, tasks, _dirs: Mutex::new(vec![dir]) }
+        Self { key, content, seed, seed_grpc, verifier, tasks, dirs: Mutex::new(vec![dir]) }
     }
 
     pub(super) fn wanted(&self) -> Wanted {
@@ -130,7 +130,7 @@ impl Stage {
     pub(super) async fn daemon(&self, id: &str) -> Daemon {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(StoreConfig::at(dir.path())).await.unwrap();
-        self._dirs.lock().unwrap().push(dir);
+        self.dirs.lock().unwrap().push(dir);
         let (pieces, piece_address) = listener().await;
         let identity = identity(id, v1::Role::Daemon, &piece_address);
         let (trust, tasks) = (Trust::new(self.verifier.clone(), id, "t"), self.tasks.child());
@@ -197,7 +197,11 @@ impl Seed {
         self.feed_to(self.content.len() as u64);
         self.partial.fix_size(self.content.len() as u64);
         while self.partial.hash_more() {}
+        let said = self.partial.statements(0);
         let finished = self.partial.finish();
+        if let Ok(darner_store::Outcome::Finished(stored)) = &finished {
+            crate::statements::keep(&said, stored);
+        }
         assert_eq!(finished.is_ok(), !self.lie.load(Ordering::Relaxed), "{finished:?}");
     }
 
@@ -222,7 +226,7 @@ impl Seed {
             if self.partial.layout().size().is_none() && range.end == self.content.len() as u64 {
                 self.partial.fix_size(range.end);
             }
-            let mut bytes = self.content[range.start as usize..range.end as usize].to_vec();
+            let mut bytes = self.content[at(range.start)..at(range.end)].to_vec();
             if self.lie.load(Ordering::Relaxed) && range.end == self.content.len() as u64 {
                 bytes[0] ^= 1;
             }
@@ -385,4 +389,14 @@ pub(super) async fn status(url: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer.split(' ').nth(1).unwrap().to_owned()
+}
+
+/// What the code says, on the test's output: for a look when a test fails.
+pub(super) fn log() {
+    let subscriber = tracing_subscriber::fmt().with_env_filter("darner=debug").with_test_writer().finish();
+    drop(tracing::subscriber::set_global_default(subscriber));
+}
+
+fn at(offset: u64) -> usize {
+    usize::try_from(offset).unwrap()
 }

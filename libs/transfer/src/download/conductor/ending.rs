@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use darner_proto::v1;
 use darner_store::{FinishError, Outcome};
-use prost::Message as _;
 use tokio::time::Instant;
 
 use super::Conductor;
 use crate::download::{OpenError, Wanted};
+use crate::statements;
 
 /// Between two tries to find a seed again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(500);
@@ -64,19 +64,17 @@ impl Conductor {
 
     async fn finish(&mut self) -> bool {
         let partial = self.running.partial.clone();
-        let statements = delimited(&partial.statements(0));
+        let said = partial.statements(0);
         let finished = tokio::task::spawn_blocking(move || partial.finish()).await;
         match finished {
             Ok(Ok(Outcome::Finished(stored))) => {
-                if !statements.is_empty() {
-                    stored.set_attestation(statements.into());
-                }
+                statements::keep(&said, &stored);
                 true
             }
             Ok(Ok(_)) => true,
             Ok(Err(FinishError::Mismatch { .. })) => {
                 self.blame_for_the_whole();
-                self.reopened >= MAX_ANEW
+                self.anew >= MAX_ANEW
             }
             Ok(Err(error)) => {
                 self.running.partial.fail(&error.to_string());
@@ -104,17 +102,20 @@ impl Conductor {
                 }
             }
         }
-        self.reopened += 1;
-        if self.reopened >= MAX_ANEW {
+        self.anew += 1;
+        if self.anew >= MAX_ANEW {
             self.running.partial.fail("every copy that came was wrong");
         } else {
             self.begin_anew("the whole is not what its id says");
         }
     }
 
-    /// Without parents, the seeds are asked again, with the credential of any caller.
+    /// Without parents (or with none that has anything for us any more), the seeds are asked again, with the
+    /// credential of any caller.
     fn find_parents(&mut self) {
-        if self.plan.has_parents() || !self.reopening.is_empty() || !self.fetches.is_empty() {
+        let stuck = self.progressed.elapsed() >= self.downloads.inner.timing.stall;
+        let lost = !self.plan.has_parents() || stuck;
+        if !lost || !self.reopening.is_empty() || !self.fetches.is_empty() {
             return;
         }
         let credentials = self.running.credentials.lock().map(|known| known.clone()).unwrap_or_default();
@@ -124,7 +125,7 @@ impl Conductor {
         let wanted =
             Wanted { key: self.key, size: self.running.partial.layout().size(), credential, urgent: true };
         let downloads = self.downloads.clone();
-        let pause = if self.reopened > 1 { REOPEN_PAUSE } else { Duration::ZERO };
+        let pause = if self.reopened > 1 || stuck { REOPEN_PAUSE } else { Duration::ZERO };
         self.reopening.spawn(async move {
             tokio::time::sleep(pause).await;
             downloads.inner.door.open(&wanted).await
@@ -142,9 +143,4 @@ impl Conductor {
             None => {}
         }
     }
-}
-
-fn delimited(statements: &[bytes::Bytes]) -> Vec<u8> {
-    let decoded = statements.iter().filter_map(|bytes| v1::Attestation::decode(bytes.clone()).ok());
-    decoded.flat_map(|statement| statement.encode_length_delimited_to_vec()).collect()
 }

@@ -75,7 +75,7 @@ impl Conductor {
         let peer = parts.links.peer(node);
         let span = tracing::info_span!("parent", node = %node.id);
         let ear = (!self.is_alone()).then(|| Ear {
-            events: self.told.0.clone(),
+            events: self.ears.clone(),
             heard: Arc::new(AtomicU64::new(self.now_ms())),
             epoch: self.epoch,
             silence: self.downloads.inner.timing.stall,
