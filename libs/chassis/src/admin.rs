@@ -1,19 +1,30 @@
 //! The admin port: health, metrics, effective configuration, log level, tasks.
 //!
-//! Owns: the listener and its routes. Never: anything of the service's own port; shows no secret.
+//! Owns: the listener, its routes, what makes the process ready. Never: anything of the service's own ports; shows no
+//! secret (`/config` is redacted before it gets here). It serves from before the service starts until its tasks
+//! close, through the whole drain.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use axum::Router;
-use serde_json::Value;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use crate::metrics::Metrics;
 use crate::net::{self, BindError};
+use crate::serving::Serving;
 use crate::tasks::{Drain, Tasks};
 use crate::telemetry::Telemetry;
+
+/// The media type of the `OpenMetrics` text.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What `/config` shows.
 pub type ShowConfig = Arc<dyn Fn() -> Value + Send + Sync>;
@@ -25,16 +36,24 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Says how a part is; ready is when all parts are well.
+    /// Says how a part is; the process is ready when all parts are well.
     pub fn set(&self, name: &str, ok: bool, words: &str) {
-        let mut parts = self.parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         parts.insert(name.to_owned(), (ok, words.to_owned()));
     }
 
     /// Whether every part is well.
     pub fn is_ready(&self) -> bool {
-        let parts = self.parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        parts.values().all(|(ok, _)| *ok)
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).values().all(|(ok, _)| *ok)
+    }
+
+    /// One line per part: `ok name: words` or `no name: words`.
+    pub fn words(&self) -> String {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = |(name, (ok, words)): (&String, &(bool, String))| {
+            format!("{} {name}: {words}\n", if *ok { "ok" } else { "no" })
+        };
+        parts.iter().map(line).collect()
     }
 }
 
@@ -66,21 +85,35 @@ pub struct Shown {
     pub drain: Drain,
 }
 
+/// What the routes see.
+#[derive(Clone)]
+struct Served {
+    shown: Shown,
+    admin: Admin,
+}
+
 impl Admin {
     /// Listens and serves at once: `/livez` answers while the service is still starting.
-    pub fn bind(address: &str, _shown: Shown) -> Result<Self, BindError> {
-        let listener = net::bind(address, "admin.listen")?;
-        let address = listener.local_addr().map_err(|source| BindError::Address {
+    pub fn bind(address: &str, shown: Shown) -> Result<Self, BindError> {
+        const KEY: &str = "admin.listen";
+        let listener = net::bind(address, KEY)?;
+        let bound = listener.local_addr().map_err(|source| BindError::Address {
             address: address.to_owned(),
-            key: "admin.listen".to_owned(),
+            key: KEY.to_owned(),
             source,
         })?;
-        Ok(Self {
-            address,
+        let nothing: ShowConfig = Arc::new(|| json!({}));
+        let admin = Self {
+            address: bound,
             readiness: Readiness::default(),
             extra: Arc::new(ArcSwap::from_pointee(Router::new())),
-            show: Arc::new(ArcSwap::from_pointee(Arc::new(|| Value::Null) as ShowConfig)),
-        })
+            show: Arc::new(ArcSwap::from_pointee(nothing)),
+        };
+        let tasks = shown.tasks.clone();
+        let routes = routes(Served { shown, admin: admin.clone() });
+        // The port must answer during the drain, so it is given one of its own that never starts.
+        Serving { name: "admin", routes, tasks, drain: Drain::new() }.tcp(listener);
+        Ok(admin)
     }
 
     /// The address really listened on.
@@ -93,7 +126,7 @@ impl Admin {
         &self.readiness
     }
 
-    /// Adds routes of the service; may be called at any time.
+    /// Adds routes of the service; may be called at any time. The port's own routes win.
     pub fn merge(&self, routes: &Router) {
         self.extra.rcu(|now| Router::clone(now).merge(routes.clone()));
     }
@@ -104,3 +137,64 @@ impl Admin {
         self.show.store(Arc::new(show));
     }
 }
+
+fn routes(served: Served) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/config", get(config))
+        .route("/log-level", get(log_level).put(set_log_level))
+        .route("/debug/tasks", get(tasks))
+        .fallback(extra)
+        .with_state(served)
+}
+
+async fn readyz(State(served): State<Served>) -> (StatusCode, String) {
+    let words = served.admin.readiness.words();
+    if served.shown.drain.is_draining() {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("no drain: leaving\n{words}"));
+    }
+    let ready = served.admin.readiness.is_ready();
+    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, words)
+}
+
+async fn metrics(State(served): State<Served>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], served.shown.metrics.text())
+}
+
+async fn config(State(served): State<Served>) -> Json<Value> {
+    let show = served.admin.show.load_full();
+    Json(show())
+}
+
+async fn log_level(State(served): State<Served>) -> String {
+    format!("{}\n", served.shown.telemetry.level())
+}
+
+async fn set_log_level(State(served): State<Served>, filter: String) -> (StatusCode, String) {
+    match served.shown.telemetry.set_level(&filter) {
+        Ok(()) => {
+            let now = served.shown.telemetry.level();
+            tracing::info!(filter = now, "log level changed");
+            (StatusCode::OK, format!("{now}\n"))
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")),
+    }
+}
+
+async fn tasks(State(served): State<Served>) -> Json<Value> {
+    let names: BTreeMap<_, _> = served.shown.tasks.names().into_iter().collect();
+    Json(json!({"tasks": names, "requestsUnderWay": served.shown.drain.under_way()}))
+}
+
+async fn extra(State(served): State<Served>, request: Request) -> Response {
+    let router = Router::clone(&served.admin.extra.load());
+    match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(nothing) => match nothing {},
+    }
+}
+
+#[cfg(test)]
+mod tests;

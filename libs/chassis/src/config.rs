@@ -144,12 +144,9 @@ fn load_with<T: DeserializeOwned + Serialize + Default>(
     environment: Vec<(String, String)>,
     flags: &[(String, Value)],
 ) -> Result<Loaded<T>, ConfigError> {
-    let base = match serde_json::to_value(T::default()) {
-        Ok(Value::Object(base)) => base,
+    let Ok(Value::Object(base)) = serde_json::to_value(T::default()) else {
         // A configuration that is not a map of keys is a mistake of this house, not of the operator.
-        _ => {
-            return Err(ConfigError::new(vec!["the default configuration cannot be written out".to_owned()]));
-        }
+        return Err(ConfigError::new(vec!["the default configuration cannot be written out".to_owned()]));
     };
     let mut mistakes = Vec::new();
     let mut said = layers::Said::default();

@@ -90,7 +90,7 @@ impl KeyFile {
             match read(&self.path) {
                 Ok(keys) if !keys.is_empty() => self.keys.store(Arc::new(keys)),
                 Ok(_) => {
-                    tracing::warn!(file = %self.path.display(), "key file holds no key; keeping the old ones")
+                    tracing::warn!(file = %self.path.display(), "key file holds no key; keeping the old ones");
                 }
                 Err(error) => tracing::warn!(%error, "key file unusable; keeping the old keys"),
             }

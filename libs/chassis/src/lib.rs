@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod net;
 pub mod parent;
 pub mod seal;
+mod serving;
 pub mod settings;
 pub mod sign;
 pub mod tasks;

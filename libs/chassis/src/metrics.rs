@@ -2,7 +2,7 @@
 //!
 //! Owns: the registry, the contract metrics as typed methods (pre-resolved counters, so the data path pays one atomic
 //! addition) and their text form. Never: pushes anything anywhere. Counters start at zero with the process.
-//! Exposed names end in `_total` because the OpenMetrics encoder adds it.
+//! Exposed names end in `_total` because the `OpenMetrics` encoder adds it.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -287,7 +287,7 @@ impl Metrics {
         self.register(name, help, Histogram::new(buckets.iter().copied()))
     }
 
-    /// Everything in the registry, in the OpenMetrics text format.
+    /// Everything in the registry, in the `OpenMetrics` text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
         let registry = self.0.registry.read().unwrap_or_else(PoisonError::into_inner);
@@ -295,5 +295,65 @@ impl Metrics {
             tracing::error!(%error, "metrics could not be written out");
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_contract_names_and_labels_are_exact_and_start_at_zero() {
+        let text = Metrics::new().text();
+        for kind in ["content", "probe", "batch", "lock", "upload", "redirect"] {
+            for role in ["seed", "daemon"] {
+                for name in ["darner_origin_requests_total", "darner_origin_bytes_total"] {
+                    let line = format!("{name}{{kind=\"{kind}\",role=\"{role}\"}} 0\n");
+                    assert!(text.contains(&line), "{line} not in:\n{text}");
+                }
+            }
+        }
+        for source in ["local", "peer", "seed", "origin"] {
+            assert!(
+                text.contains(&format!("darner_served_bytes_total{{source=\"{source}\"}} 0\n")),
+                "{text}"
+            );
+        }
+        assert!(text.contains("darner_cross_zone_bytes_total 0\n") && text.ends_with("# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn counting_shows_in_the_text_and_in_the_snapshots() {
+        let metrics = Metrics::new();
+        metrics.origin_request(Kind::Probe, Role::Seed);
+        metrics.origin_bytes(Kind::Content, Role::Daemon, 70);
+        metrics.served(Source::Peer, 11);
+        metrics.piece_rejected("digest");
+        metrics.authorization("granted");
+        Metrics(Arc::clone(&metrics.0)).authorization("granted");
+        metrics.cross_zone(3);
+        assert_eq!(metrics.origin_requests_so_far(Kind::Probe, Role::Seed), 1);
+        assert_eq!(metrics.origin_requests_so_far(Kind::Probe, Role::Daemon), 0);
+        assert_eq!(metrics.origin_bytes_so_far(Kind::Content, Role::Daemon), 70);
+        assert_eq!(metrics.served_so_far(Source::Peer), 11);
+        assert_eq!((metrics.rejected_so_far("digest"), metrics.rejected_so_far("other")), (1, 0));
+        assert_eq!((metrics.authorizations_so_far("granted"), metrics.cross_zone_so_far()), (2, 3));
+        let text = metrics.text();
+        assert!(text.contains("darner_piece_rejected_total{reason=\"digest\"} 1\n"), "{text}");
+        assert!(text.contains("darner_authorization_total{verdict=\"granted\"} 2\n"), "{text}");
+    }
+
+    #[test]
+    fn a_room_can_register_its_own() {
+        let metrics = Metrics::new();
+        metrics.register_counter("darner_pulls", "Pulls").inc();
+        metrics.register_gauge("darner_peers", "Peers").set(4);
+        metrics.register_histogram("darner_wait_seconds", "Wait", &[0.5, 1.0]).observe(0.7);
+        let text = metrics.text();
+        for line in
+            ["darner_pulls_total 1\n", "darner_peers 4\n", "darner_wait_seconds_bucket{le=\"1.0\"} 1\n"]
+        {
+            assert!(text.contains(line), "{line} not in:\n{text}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 const BACKLOG: u32 = 4096;
 
 /// How long to wait before accepting again after the process ran out of descriptors (the value hyper used).
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why an address could not be listened on.
 #[derive(Debug, thiserror::Error)]

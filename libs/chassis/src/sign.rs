@@ -160,7 +160,7 @@ mod tests {
         let signature = two.sign(b"m");
         assert!(!verifier.verify("two", b"m", &signature));
         std::fs::write(&path, one.public_line() + &two.public_line()).unwrap();
-        assert!(verifier.clone().verify("two", b"m", &signature));
+        assert!(verifier.verify("two", b"m", &signature));
     }
 
     #[test]

@@ -17,7 +17,7 @@ where
     T: DeserializeOwned + Serialize,
 {
     let search = Search { base, said, mistakes: Vec::new() };
-    let search = match try_over::<T>(base, said.values.clone()) {
+    let search = match try_over::<T>(base, &said.values) {
         Ok((value, written)) => {
             let search = search.unknown(&said.values, &written);
             if search.mistakes.is_empty() {
@@ -44,17 +44,20 @@ where
     [Some(as_text.clone()), parsed, Some(Value::Array(parts))]
         .into_iter()
         .flatten()
-        .find(|candidate| try_over::<T>(base, nested(key, candidate)).is_ok())
+        .find(|candidate| try_over::<T>(base, &nested(key, candidate)).is_ok())
         .unwrap_or(as_text)
 }
 
 /// Deserialises `said` over the defaults, and writes the result out again.
-fn try_over<T>(base: &Map<String, Value>, said: Map<String, Value>) -> Result<(T, Map<String, Value>), String>
+fn try_over<T>(
+    base: &Map<String, Value>,
+    said: &Map<String, Value>,
+) -> Result<(T, Map<String, Value>), String>
 where
     T: DeserializeOwned + Serialize,
 {
     let mut full = base.clone();
-    overlay(&mut full, &said);
+    overlay(&mut full, said);
     let value: T = serde_json::from_value(Value::Object(full)).map_err(|error| error.to_string())?;
     match serde_json::to_value(&value) {
         Ok(Value::Object(written)) => Ok((value, written)),
@@ -88,7 +91,7 @@ impl Search<'_> {
         for (part, value) in block {
             let key = [key, std::slice::from_ref(part)].concat();
             let alone = nested(&key, value);
-            match try_over::<T>(self.base, alone.clone()) {
+            match try_over::<T>(self.base, &alone) {
                 Ok((_, written)) => self = self.unknown(&alone, &written),
                 Err(words) => {
                     let before = self.mistakes.len();
