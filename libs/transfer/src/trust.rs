@@ -16,8 +16,8 @@ pub const LEEWAY_MS: u64 = 60_000;
 /// Grants whose signature was checked are remembered, this many.
 const REMEMBERED_GRANTS: usize = 4096;
 
-/// Prefix of the key id of a node that signs with its own key (an acting seed).
-pub const NODE_KEY_PREFIX: &str = "node:";
+/// Prefix of the key id of a node that signs with its own key (an acting seed); no seed key is named so.
+pub const NODE_KEY_PREFIX: &str = "node-";
 
 /// Why a grant does not open anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -240,7 +240,7 @@ mod tests {
     fn a_daemon_cannot_grant_what_others_hold() {
         let trust = trust(&signer("seed-0"));
         let key = ObjectKey::from(Oid::EMPTY);
-        let (own, other) = (signer("node:holder"), signer("node:other"));
+        let (own, other) = (signer("node-holder"), signer("node-other"));
         for (id, by) in [("holder", &own), ("other", &other)] {
             let public_key = by.public_key().to_vec().into();
             trust.learn(&v1::NodeIdentity { id: id.to_owned(), public_key, ..Default::default() });
