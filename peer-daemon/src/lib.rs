@@ -7,6 +7,13 @@
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests state their sizes in plain numbers"))]
 
 pub mod config;
+pub mod credential;
 pub mod edge;
+pub mod gate;
+pub mod prober;
+pub mod proof;
 pub mod reply;
 pub mod route;
+pub mod stories;
+pub mod tainted;
+pub mod ticket;

@@ -1,0 +1,195 @@
+//! The one decision who may read what is held here.
+//!
+//! Knowing an oid, a path or a look-alike file proves nothing. A caller is proved for an object by a Batch of an
+//! upstream the object was read (or shown equal) through; by a verdict on the very same credential not long ago; by
+//! a public prefix the object was read through; or by one unpredictable window, read through the caller's own
+//! credential and compared with what is held. Refusals are never shared between callers.
+//! Owns: the verdict cache. Never: serves a byte. After a crash: verdicts are gone, proofs are made again.
+
+mod held;
+mod verdicts;
+
+use std::sync::Arc;
+
+use darner_chassis::clock::{Clock, Random};
+use darner_chassis::metrics::Metrics;
+use darner_lfs::ObjectKey;
+use darner_origin::provenance;
+use darner_proto::v1;
+use darner_store::Store;
+use http::Method;
+
+pub use held::Held;
+use held::Window;
+pub use verdicts::Verdicts;
+
+use crate::credential::fingerprint;
+
+/// Offsets beyond this are not asked of an upstream that may not know ranges.
+const NEAR_BYTES: u64 = 4 << 20;
+
+/// How a window is read through somebody's credential: by a seed, or by this node where no seed answers.
+#[tonic::async_trait]
+pub trait Prober: Send + Sync {
+    /// Reads `length` bytes at `offset`.
+    async fn probe(
+        &self,
+        key: &ObjectKey,
+        credential: &v1::Credential,
+        offset: u64,
+        length: u32,
+    ) -> Result<v1::Window, v1::Refusal>;
+}
+
+/// What was decided.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// The caller may read the object; by what.
+    Proved(&'static str),
+    /// Its credential does not open the object; to be told to this caller only.
+    Refused(v1::Refusal),
+    /// Nothing here tells objects apart (all bytes are the same, or there are none): only the origin can decide.
+    Unprovable,
+}
+
+/// The parts a proof needs.
+pub struct Proof {
+    store: Store,
+    prober: Arc<dyn Prober>,
+    verdicts: Verdicts,
+    public: Vec<String>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    metrics: Metrics,
+}
+
+impl std::fmt::Debug for Proof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proof").field("public", &self.public).finish_non_exhaustive()
+    }
+}
+
+impl Proof {
+    /// Proofs over what `store` holds, with windows read by `prober`.
+    pub fn new(
+        store: Store,
+        prober: Arc<dyn Prober>,
+        public: Vec<String>,
+        seams: Seams,
+        metrics: Metrics,
+    ) -> Self {
+        let Seams { clock, random } = seams;
+        let public =
+            public.iter().map(|prefix| provenance(&format!("{}/-", prefix.trim_end_matches('/')))).collect();
+        Self { store, prober, verdicts: Verdicts::default(), public, clock, random, metrics }
+    }
+
+    /// Whether the bearer of `credential` may read `held`.
+    pub async fn prove(&self, held: &Held, credential: &v1::Credential) -> Verdict {
+        let verdict = self.decide(held, credential).await;
+        self.metrics.authorization(match &verdict {
+            Verdict::Proved(by) => by,
+            Verdict::Refused(_) => "refused",
+            Verdict::Unprovable => "unprovable",
+        });
+        verdict
+    }
+
+    /// What is known without asking anybody: `None` where a window is needed.
+    pub fn known(
+        &self,
+        key: &ObjectKey,
+        upstreams: &[String],
+        credential: &v1::Credential,
+    ) -> Option<&'static str> {
+        let has = |upstream: &String| upstreams.contains(upstream);
+        if credential.granted_by_batch && has(&credential.upstream) {
+            return Some("batch");
+        }
+        if self.verdicts.holds(&self.name(key, credential), self.clock.now_ms()) {
+            return Some("remembered");
+        }
+        let named = provenance(&credential.url);
+        let opens = |prefix: &String| {
+            under(&named, prefix) && upstreams.iter().any(|upstream| under(upstream, prefix))
+        };
+        self.public.iter().any(opens).then_some("public")
+    }
+
+    /// The credential was accepted elsewhere (a seed opened the object with it): it is not proved again for a while.
+    pub fn remember(&self, key: &ObjectKey, credential: &v1::Credential) {
+        self.verdicts.remember(self.name(key, credential), credential.expires_ms, self.clock.now_ms());
+    }
+
+    async fn decide(&self, held: &Held, credential: &v1::Credential) -> Verdict {
+        let key = held.key();
+        if let Some(by) = self.known(&key, &held.upstreams(), credential) {
+            return Verdict::Proved(by);
+        }
+        // One probe per credential: those who show the same one wait for its outcome.
+        let name = self.name(&key, credential);
+        let turn = self.verdicts.turn(name);
+        let _mine = turn.lock().await;
+        if self.verdicts.holds(&name, self.clock.now_ms()) {
+            return Verdict::Proved("remembered");
+        }
+        let Some(window) = held.window(self.random.as_ref(), u64::MAX).await else {
+            return Verdict::Unprovable;
+        };
+        let mut compared = self.compare(held, credential, &window).await;
+        if matches!(&compared, Err(refusal) if is_unclear(refusal))
+            && let Some(near) = held.window(self.random.as_ref(), NEAR_BYTES).await
+        {
+            compared = self.compare(held, credential, &near).await;
+        }
+        match compared {
+            Ok(()) => {
+                held.add_upstream(&self.store, &credential.upstream);
+                self.remember(&key, credential);
+                Verdict::Proved("probe")
+            }
+            Err(refusal) => Verdict::Refused(refusal),
+        }
+    }
+
+    async fn compare(
+        &self,
+        held: &Held,
+        credential: &v1::Credential,
+        window: &Window,
+    ) -> Result<(), v1::Refusal> {
+        let length = u32::try_from(window.content.len()).unwrap_or(u32::MAX);
+        let shown = self.prober.probe(&held.key(), credential, window.offset, length).await?;
+        let same_length = shown.total.is_none_or(|total| held.size().is_none_or(|size| size == total));
+        if same_length && shown.content == window.content {
+            return Ok(());
+        }
+        let message = "this address does not serve the object it is asked for".to_owned();
+        Err(v1::Refusal { status: 403, message, retry_after_s: 0 })
+    }
+
+    fn name(&self, key: &ObjectKey, credential: &v1::Credential) -> verdicts::Name {
+        (*key, fingerprint(&Method::GET, credential))
+    }
+}
+
+/// The two seams a test replaces.
+#[derive(Debug, Clone)]
+pub struct Seams {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub random: Arc<dyn Random>,
+}
+
+/// A refusal that may mean "I cannot read that far without ranges".
+const fn is_unclear(refusal: &v1::Refusal) -> bool {
+    !matches!(refusal.status, 401 | 403 | 404 | 410 | 429 | 451 | 503)
+}
+
+fn under(upstream: &str, prefix: &str) -> bool {
+    upstream.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Who is proved, by what, and at which price.
