@@ -5,6 +5,7 @@ pub mod client;
 pub mod cluster;
 pub mod http;
 pub mod lfs;
+pub mod liar;
 pub mod origin;
 pub mod scene;
 pub mod wait;

@@ -7,8 +7,9 @@
     reason = "a test ends where its scene is not what it set up"
 )]
 
-use darner_e2e::cluster::{Cluster, signal};
+use darner_e2e::cluster::{Cluster, Metrics, signal};
 use darner_e2e::http::Reply;
+use darner_e2e::liar::Liar;
 use darner_e2e::origin::counts::{Counts, Kind};
 use darner_e2e::origin::switches::Switch;
 use darner_e2e::scene::{Mode, Plan, Scene, Wire};
@@ -187,6 +188,26 @@ async fn i8_control_plane_a_cold_object_is_read_once_without_it() {
     kill(scene.cluster.schedulers[0].pid);
     let clones = (0..4).map(|daemon| scene.clone(Mode::B, Wire::Clear, daemon));
     try_join_all(clones).await.unwrap();
+    assert_eq!(scene.origin.counters.snapshot().of(Kind::Content).requests, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_bad_peers_a_liar_costs_a_bounded_number_of_pieces() {
+    let scene = scene(3, 1).await;
+    let oid = scene.oid(0).unwrap();
+    let liar = Liar::join(&scene.cluster.schedulers[0].grpc, oid, SIZE).await.unwrap();
+    scene.origin.switches.set(None, slow(4_000_000));
+    let replies = join_all((0..3).map(|daemon| read(&scene, daemon))).await;
+    for reply in &replies {
+        assert_whole(reply, oid);
+    }
+    let mut rejected = 0;
+    for daemon in &scene.cluster.peer_daemons {
+        rejected += Metrics::of(&daemon.admin).await.unwrap().sum("darner_piece_rejected_total", &[]);
+    }
+    assert!(liar.given() > 0, "nobody asked the liar: the test shows nothing");
+    assert!(rejected > 0, "{} wrong bytes were given and none rejected", liar.given());
+    assert!(liar.given() <= 3 * UNFINISHED, "{} wrong bytes were taken", liar.given());
     assert_eq!(scene.origin.counters.snapshot().of(Kind::Content).requests, 1);
 }
 
