@@ -1,0 +1,5 @@
+//! The migrations are compiled in: a change of one builds the crate anew.
+
+fn main() {
+    println!("cargo:rerun-if-changed=migrations");
+}
