@@ -71,12 +71,8 @@ pub enum Event {
     Trouble {
         /// The child's stream.
         session: Session,
-        /// The object.
-        key: ObjectKey,
-        /// Node id of the parent.
-        parent: String,
-        /// What it did.
-        kind: Complaint,
+        /// What happened.
+        trouble: Trouble,
     },
     /// How busy a node is.
     Load {
@@ -100,6 +96,17 @@ pub struct Holdings {
     pub added: Vec<(ObjectKey, bool)>,
     /// Objects that are gone.
     pub removed: Vec<ObjectKey>,
+}
+
+/// A parent did not do what it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The object.
+    pub key: ObjectKey,
+    /// Node id of the parent.
+    pub parent: String,
+    /// What it did.
+    pub kind: Complaint,
 }
 
 /// What a child says of a parent.
@@ -261,9 +268,7 @@ impl Swarm {
                 self.forgotten(session, &keys);
                 Vec::new()
             }
-            Event::Trouble { session, key, parent, kind } => {
-                self.trouble(session, &key, &parent, kind, now_ms)
-            }
+            Event::Trouble { session, trouble } => self.trouble(session, &trouble, now_ms),
             Event::Load { session, load } => {
                 if let Some(node) = self.nodes.of_session_mut(session) {
                     node.load = load;

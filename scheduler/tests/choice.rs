@@ -1,13 +1,19 @@
 //! The rules of the choice, each as a sentence, seen through `apply` alone.
 
-#![allow(clippy::unwrap_used, clippy::as_conversions, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "tests state their sizes in plain numbers and may fail by panic"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use darner_lfs::{ObjectKey, Oid};
 use darner_proto::v1;
-use darner_scheduler::swarm::{Closed, Complaint, Effect, Event, Holdings, Limits, Session, Swarm};
+use darner_scheduler::swarm::{Closed, Complaint, Effect, Event, Holdings, Limits, Session, Swarm, Trouble};
 
 /// A swarm, its clock, and what every node was told last.
 struct World {
@@ -103,7 +109,7 @@ impl World {
 
     fn complain(&mut self, id: &str, parent: &str, kind: Complaint) {
         let (session, parent) = (self.sessions[id], parent.to_owned());
-        self.apply(Event::Trouble { session, key: key(1), parent, kind });
+        self.apply(Event::Trouble { session, trouble: Trouble { key: key(1), parent, kind } });
     }
 
     fn tick(&mut self, ms: u64) {

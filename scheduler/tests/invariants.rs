@@ -1,7 +1,13 @@
 //! Whatever happens in whatever order, every order keeps the promises; checked against a model plain enough to be
 //! right by reading.
 
-#![allow(clippy::unwrap_used, clippy::as_conversions, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "tests state their sizes in plain numbers and may fail by panic"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +15,7 @@ use std::sync::Arc;
 use darner_lfs::{ObjectKey, Oid};
 use darner_proto::v1;
 use darner_scheduler::swarm::{
-    Complaint, Effect, Event, Holdings, Limits, MAX_PARENTS, Order, Session, Swarm,
+    Complaint, Effect, Event, Holdings, Limits, MAX_PARENTS, Order, Session, Swarm, Trouble,
 };
 use proptest::prelude::*;
 
@@ -123,7 +129,9 @@ impl World {
             Step::List(node, list) => {
                 let Some(session) = model.live.get(&node).copied() else { return };
                 (0..KEYS).for_each(|k| model.lose(node, k));
-                list.iter().for_each(|(k, complete)| model.hold(node, *k, *complete));
+                for (k, complete) in &list {
+                    model.hold(node, *k, *complete);
+                }
                 let added = list.iter().map(|(k, complete)| (key(*k), *complete)).collect();
                 Event::Holds { session, news: Holdings { full: true, added, ..Holdings::default() } }
             }
@@ -147,7 +155,7 @@ impl World {
                 if let (Complaint::Corrupt, Some(parent)) = (kind, model.live.get(&parent)) {
                     model.corrupt.insert((session, *parent));
                 }
-                Event::Trouble { session, key: key(k), parent: parent.to_string(), kind }
+                Event::Trouble { session, trouble: Trouble { key: key(k), parent: parent.to_string(), kind } }
             }
             Step::Tick(ms) => {
                 self.now += ms;

@@ -2,14 +2,20 @@
 //!
 //! Replay a run with `DARNER_SIM_SEED=<seed>`; the seed is printed and part of every failure.
 
-#![allow(clippy::unwrap_used, clippy::as_conversions, clippy::cast_possible_truncation, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "tests state their sizes in plain numbers and may fail by panic"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use darner_lfs::{ObjectKey, Oid};
 use darner_proto::v1;
-use darner_scheduler::swarm::{Complaint, Effect, Event, Holdings, Limits, Session, Swarm};
+use darner_scheduler::swarm::{Complaint, Effect, Event, Holdings, Limits, Session, Swarm, Trouble};
 
 const PIECES: u32 = 24;
 /// One step of virtual time.
@@ -176,7 +182,7 @@ impl Sim {
                 }
             }
         }
-        self.after(child, object, taken, idle, &parents);
+        self.after(child, object, taken);
     }
 
     fn take_piece(&mut self, child: u64, parent: u64, object: u8, budget: &mut BTreeMap<u64, usize>) -> bool {
@@ -206,12 +212,13 @@ impl Sim {
         true
     }
 
-    fn after(&mut self, child: u64, object: u8, taken: usize, idle: u64, parents: &[v1::Parent]) {
+    fn after(&mut self, child: u64, object: u8, taken: usize) {
         let now = self.now;
         let node = self.nodes.get_mut(&child).unwrap();
         let session = node.session;
         let complete = node.have.get(&object).is_some_and(|have| have.len() == PIECES as usize);
         let download = node.wants.get_mut(&object).unwrap();
+        let idle = now - download.progress_ms;
         if complete {
             self.longest_ms = self.longest_ms.max(now - download.started_ms);
             node.wants.remove(&object);
@@ -222,9 +229,11 @@ impl Sim {
         } else if taken > 0 {
             download.progress_ms = now;
         } else if idle > 0 && idle.is_multiple_of(STALL_MS) {
+            let parents = download.parents.clone();
             for parent in parents.iter().filter(|parent| !parent.last_resort) {
                 let parent = parent.node.as_ref().unwrap().id.clone();
-                self.apply(Event::Trouble { session, key: key(object), parent, kind: Complaint::Stalled });
+                let trouble = Trouble { key: key(object), parent, kind: Complaint::Stalled };
+                self.apply(Event::Trouble { session, trouble });
             }
         }
     }
@@ -256,7 +265,9 @@ impl Sim {
 fn seeds() -> Vec<u64> {
     match std::env::var("DARNER_SIM_SEED") {
         Ok(seed) => vec![seed.parse().expect("a number")],
-        Err(_) => (1..=6).collect(),
+        Err(_) => {
+            (1..=std::env::var("DARNER_SIM_RUNS").map_or(6, |runs| runs.parse().expect("a number"))).collect()
+        }
     }
 }
 

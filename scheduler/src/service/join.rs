@@ -22,8 +22,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::core::{Core, Stream};
-use super::outbox::{Next, Outbox};
-use crate::swarm::{Closed, Complaint, Event, Holdings, Session};
+use super::outbox::{Left, Next, Outbox};
+use crate::swarm::{Closed, Complaint, Event, Holdings, Session, Trouble};
 
 /// How long a stream may stay silent before its hello.
 const HELLO: Duration = Duration::from_secs(10);
@@ -175,7 +175,7 @@ async fn write(outbox: Arc<Outbox>, out: mpsc::Sender<Said>, welcome: v1::Welcom
         messages = match outbox.next().await {
             Next::Say(messages) => messages,
             Next::End(reason) => {
-                if let Some(reason) = reason {
+                if let Ok(reason) = reason {
                     // The node may have gone already.
                     drop(out.send(Err(end(reason))).await);
                 }
@@ -210,7 +210,7 @@ impl Reader {
             },
             () = drain.wait() => {}
         }
-        self.outbox.close(None);
+        self.outbox.close(Err(Left));
         // Fails only when the model itself is gone.
         drop(self.core.apply(Event::Left { session: self.session }).await);
     }
@@ -248,7 +248,7 @@ fn event(session: Session, message: Message) -> Result<Option<Event>, Malformed>
                 v1::TroubleKind::Refused => Complaint::Refused,
             };
             let key = convert::key(trouble.key.as_ref())?;
-            Event::Trouble { session, key, parent: trouble.parent, kind }
+            Event::Trouble { session, trouble: Trouble { key, parent: trouble.parent, kind } }
         }
         Message::Load(load) => Event::Load { session, load },
     }))

@@ -26,17 +26,24 @@ struct Pending {
     members: Option<Arc<v1::Membership>>,
     orders: BTreeMap<ObjectKey, Vec<v1::Parent>>,
     epoch: u64,
-    closed: Option<Option<Closed>>,
+    closed: Option<Ended>,
     last_order: u64,
 }
+
+/// Why a stream is to end: by the model's word, or because the node has left.
+type Ended = Result<Closed, Left>;
+
+/// The node has left; nobody is there to hear a reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Left;
 
 /// What comes next on a stream.
 #[derive(Debug)]
 pub(super) enum Next {
     /// Say these.
     Say(Vec<v1::SchedulerMessage>),
-    /// End the stream; the reason is for the node.
-    End(Option<Closed>),
+    /// End the stream; the model's reason is for the node.
+    End(Ended),
 }
 
 impl Outbox {
@@ -58,7 +65,7 @@ impl Outbox {
     }
 
     /// Ends the stream; the first reason counts.
-    pub(super) fn close(&self, reason: Option<Closed>) {
+    pub(super) fn close(&self, reason: Ended) {
         self.pending().closed.get_or_insert(reason);
         self.news.notify_one();
     }
@@ -155,9 +162,9 @@ mod tests {
     #[tokio::test]
     async fn a_closed_stream_ends_with_its_first_reason() {
         let outbox = Outbox::default();
-        outbox.close(Some(Closed::Replaced));
-        outbox.close(None);
+        outbox.close(Ok(Closed::Replaced));
+        outbox.close(Err(Left));
         outbox.order(1, vec![order(1, 1)]);
-        assert!(matches!(outbox.next().await, Next::End(Some(Closed::Replaced))));
+        assert!(matches!(outbox.next().await, Next::End(Ok(Closed::Replaced))));
     }
 }

@@ -4,11 +4,9 @@
 //! One child alone can take a parent from nobody but itself, and its word counts against few parents at a time: a
 //! lying child costs the others nothing.
 
-use darner_lfs::ObjectKey;
-
 use super::nodes::{Aside, NodeNo};
 use super::objects::ObjectNo;
-use super::{Complaint, Effect, Session, Swarm, choice};
+use super::{Complaint, Effect, Session, Swarm, Trouble, choice};
 
 /// Children that must complain before a parent is set aside for all.
 const CHILDREN: usize = 3;
@@ -26,53 +24,66 @@ const CORRUPT_MS: u64 = 600_000;
 const QUOTA: usize = 8;
 /// Parents kept aside per child; the one that would return first makes room.
 const ASIDES: usize = 64;
+/// Parents that stalled on, or refused, one object, kept per want.
+const REFUSED: usize = 16;
 /// Complaints kept per parent.
 const COMPLAINTS: usize = 16;
 /// One more copy may cross a zone's link after each such interval in which a gateway stalled.
 const STALL_MS: u64 = 2_000;
 
+/// One complaint, its names resolved.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    child: NodeNo,
+    parent: NodeNo,
+    object: ObjectNo,
+    kind: Complaint,
+}
+
 impl Swarm {
     /// A child complained; it gets new orders for the object at once.
-    pub(super) fn trouble(
-        &mut self,
-        session: Session,
-        key: &ObjectKey,
-        parent: &str,
-        kind: Complaint,
-        now_ms: u64,
-    ) -> Vec<Effect> {
-        let (Some(child), Some(object)) = (self.nodes.number(session), self.objects.find(key)) else {
+    pub(super) fn trouble(&mut self, session: Session, trouble: &Trouble, now_ms: u64) -> Vec<Effect> {
+        let (Some(child), Some(object)) = (self.nodes.number(session), self.objects.find(&trouble.key))
+        else {
             return Vec::new();
         };
         let tenant = self.nodes.get(child).map(|node| node.identity.tenant.clone()).unwrap_or_default();
-        let Some(parent) = self.nodes.named(&tenant, parent).filter(|parent| *parent != child) else {
-            return self.order_now(object, child, now_ms);
-        };
-        let ordered = self.wants.get(&(object, child));
-        let ordered = ordered.is_some_and(|want| want.parents.iter().any(|chosen| chosen.node == parent));
-        self.set_aside_for(child, object, parent, kind, now_ms);
-        if ordered && kind != Complaint::Refused {
-            self.count_against(parent, child, now_ms);
+        let parent = self.nodes.named(&tenant, &trouble.parent).filter(|parent| *parent != child);
+        if let Some(parent) = parent {
+            self.judge(Case { child, parent, object, kind: trouble.kind }, now_ms);
         }
-        self.let_one_more_cross(object, child, parent, now_ms);
         self.order_now(object, child, now_ms)
     }
 
-    fn set_aside_for(
-        &mut self,
-        child: NodeNo,
-        object: ObjectNo,
-        parent: NodeNo,
-        kind: Complaint,
-        now_ms: u64,
-    ) {
+    fn judge(&mut self, case: Case, now_ms: u64) {
+        let Case { child, parent, object, kind } = case;
+        let want = self.wants.get(&(object, child));
+        let ordered = want.and_then(|want| want.parents.iter().find(|chosen| chosen.node == parent));
+        let counts = match (kind, ordered) {
+            (_, None) | (Complaint::Refused, _) => false,
+            // A parent that is still fetching stalls when its own parents do: that is no fault of its own.
+            (Complaint::Stalled, Some(chosen)) => chosen.complete,
+            (Complaint::Corrupt | Complaint::Unreachable, Some(_)) => true,
+        };
+        self.set_aside_for(case, now_ms);
+        if counts {
+            self.count_against(parent, child, now_ms);
+        }
+        self.let_one_more_cross(object, child, parent, now_ms);
+    }
+
+    fn set_aside_for(&mut self, case: Case, now_ms: u64) {
+        let Case { child, parent, object, kind } = case;
         let aside = match kind {
             Complaint::Corrupt => Aside { until: now_ms.saturating_add(CORRUPT_MS), corrupt: true },
             Complaint::Unreachable => Aside { until: now_ms.saturating_add(UNREACHABLE_MS), corrupt: false },
             Complaint::Stalled | Complaint::Refused => {
                 if let Some(want) = self.wants.get_mut(&(object, child)) {
                     want.refused.retain(|(refused, until)| now_ms < *until && *refused != parent);
-                    want.refused.truncate(choice::MAX_PARENTS * 2);
+                    // The oldest word makes room: it would have ended first.
+                    if want.refused.len() >= REFUSED {
+                        want.refused.remove(0);
+                    }
                     want.refused.push((parent, now_ms.saturating_add(OBJECT_MS)));
                 }
                 return;

@@ -43,6 +43,8 @@ pub(super) struct Chosen {
 enum Trust {
     /// Nothing was said against it.
     Clean,
+    /// The child itself said nothing against it, whatever others did.
+    Unblamed,
     /// Anything but corrupt bytes may have been said.
     Suspect,
 }
@@ -142,28 +144,29 @@ impl Choice<'_> {
 
     /// A live holder, or at least the way to the origin, is always offered; who gave corrupt bytes never is.
     fn insist(&mut self) {
-        let holder =
-            self.complete_at(None, Trust::Suspect).into_iter().chain(self.suspect_holder_near()).next();
         let (seed, held) = self.seed(Trust::Suspect);
-        let whole = self.chosen.iter().any(|chosen| chosen.complete);
-        if !whole {
-            if held {
-                self.make_room();
-                self.add(seed, true, true);
-            } else if holder.is_some() {
-                self.make_room();
-                self.add(holder, true, true);
-            }
+        if self.chosen.iter().all(|chosen| chosen.last_resort) {
+            // Set aside for all, but this child has no reason to wait for them to return; and the seed beside them.
+            let near = self.complete_at(Some(self.node.place), Trust::Unblamed);
+            let far = self.complete_at(None, Trust::Unblamed);
+            self.add(near.into_iter().take(MAX_FAR).chain(far.into_iter().take(MAX_FAR)), true, true);
+            self.add(seed, held, true);
         }
-        let seed_offered = self.chosen.iter().any(|chosen| Some(chosen.node) == seed);
-        if !seed_offered && !self.chosen.iter().any(|chosen| chosen.complete) {
-            self.make_room();
+        if self.chosen.iter().any(|chosen| chosen.complete) {
+            return;
+        }
+        let suspect = if held { seed } else { self.suspect_holder() };
+        self.make_room();
+        if suspect.is_some() {
+            self.add(suspect, true, true);
+        } else {
             self.add(seed, held, true);
         }
     }
 
-    fn suspect_holder_near(&self) -> Option<NodeNo> {
-        self.complete_at(Some(self.node.place), Trust::Suspect).into_iter().next()
+    fn suspect_holder(&self) -> Option<NodeNo> {
+        let near = self.complete_at(Some(self.node.place), Trust::Suspect);
+        near.into_iter().next().or_else(|| self.complete_at(None, Trust::Suspect).into_iter().next())
     }
 
     fn make_room(&mut self) {
@@ -284,10 +287,13 @@ impl Choice<'_> {
         if number == self.child || !own_tenant || self.node.called_corrupt(number, self.now_ms) {
             return false;
         }
-        trust == Trust::Suspect
-            || !(self.now_ms < node.aside_until
-                || self.node.set_aside(number, self.now_ms)
-                || self.want.is_some_and(|want| want.refuses(number, self.now_ms)))
+        let blamed = self.node.set_aside(number, self.now_ms)
+            || self.want.is_some_and(|want| want.refuses(number, self.now_ms));
+        match trust {
+            Trust::Clean => !blamed && self.now_ms >= node.aside_until,
+            Trust::Unblamed => !blamed,
+            Trust::Suspect => true,
+        }
     }
 
     fn place_of(&self, node: NodeNo) -> Option<PlaceNo> {

@@ -83,7 +83,7 @@ impl Node {
 /// All of them, by number, by stream and by name.
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
-    nodes: BTreeMap<NodeNo, Node>,
+    by_number: BTreeMap<NodeNo, Node>,
     by_session: BTreeMap<Session, NodeNo>,
     /// By tenant and id: a node cannot push out one of another tenant.
     by_name: BTreeMap<(String, String), NodeNo>,
@@ -96,23 +96,23 @@ impl Nodes {
         let number = NodeNo(self.last);
         self.by_session.insert(node.session, number);
         self.by_name.insert(name(&node.identity), number);
-        self.nodes.insert(number, node);
+        self.by_number.insert(number, node);
         number
     }
 
     pub(super) fn remove(&mut self, number: NodeNo) -> Option<Node> {
-        let node = self.nodes.remove(&number)?;
+        let node = self.by_number.remove(&number)?;
         self.by_session.remove(&node.session);
         self.by_name.remove(&name(&node.identity));
         Some(node)
     }
 
     pub(super) fn get(&self, number: NodeNo) -> Option<&Node> {
-        self.nodes.get(&number)
+        self.by_number.get(&number)
     }
 
     pub(super) fn get_mut(&mut self, number: NodeNo) -> Option<&mut Node> {
-        self.nodes.get_mut(&number)
+        self.by_number.get_mut(&number)
     }
 
     pub(super) fn number(&self, session: Session) -> Option<NodeNo> {
@@ -120,7 +120,7 @@ impl Nodes {
     }
 
     pub(super) fn of_session_mut(&mut self, session: Session) -> Option<&mut Node> {
-        self.nodes.get_mut(self.by_session.get(&session)?)
+        self.by_number.get_mut(self.by_session.get(&session)?)
     }
 
     pub(super) fn named(&self, tenant: &str, id: &str) -> Option<NodeNo> {
@@ -128,11 +128,11 @@ impl Nodes {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (NodeNo, &Node)> {
-        self.nodes.iter().map(|(number, node)| (*number, node))
+        self.by_number.iter().map(|(number, node)| (*number, node))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.nodes.len()
+        self.by_number.len()
     }
 }
 

@@ -138,7 +138,7 @@ fn remove(list: &mut Vec<NodeNo>, node: NodeNo) {
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     by_key: BTreeMap<ObjectKey, ObjectNo>,
-    objects: BTreeMap<ObjectNo, Object>,
+    by_number: BTreeMap<ObjectNo, Object>,
     free: Vec<ObjectNo>,
     last: u32,
     /// (node, object) pairs held.
@@ -155,7 +155,7 @@ impl Objects {
         if let Some(known) = self.find(&key) {
             return Some(known);
         }
-        if self.objects.len() >= limit {
+        if self.by_number.len() >= limit {
             return None;
         }
         let number = if let Some(free) = self.free.pop() {
@@ -165,22 +165,22 @@ impl Objects {
             ObjectNo(self.last)
         };
         self.by_key.insert(key, number);
-        self.objects.insert(number, Object { key, spread: spread(key.digest()), places: Vec::new() });
+        self.by_number.insert(number, Object { key, spread: spread(key.digest()), places: Vec::new() });
         Some(number)
     }
 
     pub(super) fn get(&self, number: ObjectNo) -> Option<&Object> {
-        self.objects.get(&number)
+        self.by_number.get(&number)
     }
 
     pub(super) fn get_mut(&mut self, number: ObjectNo) -> Option<&mut Object> {
-        self.objects.get_mut(&number)
+        self.by_number.get_mut(&number)
     }
 
     /// Lets go of an object nobody refers to.
     pub(super) fn release(&mut self, number: ObjectNo) {
-        if self.objects.get(&number).is_some_and(|object| object.places.is_empty())
-            && let Some(object) = self.objects.remove(&number)
+        if self.by_number.get(&number).is_some_and(|object| object.places.is_empty())
+            && let Some(object) = self.by_number.remove(&number)
         {
             self.by_key.remove(&object.key);
             self.free.push(number);
@@ -188,6 +188,6 @@ impl Objects {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.objects.len()
+        self.by_number.len()
     }
 }

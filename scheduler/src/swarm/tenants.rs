@@ -23,7 +23,7 @@ pub(super) struct PlaceNo(u64);
 
 #[derive(Debug, Default)]
 pub(super) struct Tenants {
-    tenants: BTreeMap<String, Tenant>,
+    by_name: BTreeMap<String, Tenant>,
     /// The tenant of each place.
     places: BTreeMap<PlaceNo, String>,
     last: u64,
@@ -50,7 +50,7 @@ enum News {
 impl Tenants {
     /// The place a node of this identity is at, counted in.
     pub(super) fn enter(&mut self, identity: &v1::NodeIdentity) -> PlaceNo {
-        let tenant = self.tenants.entry(identity.tenant.clone()).or_default();
+        let tenant = self.by_name.entry(identity.tenant.clone()).or_default();
         if let Some((place, nodes)) = tenant.zones.get_mut(&identity.zone) {
             *nodes += 1;
             return *place;
@@ -64,7 +64,7 @@ impl Tenants {
 
     /// A node is a member from now on.
     pub(super) fn add(&mut self, number: NodeNo, node: &Node) {
-        let Some(tenant) = self.tenants.get_mut(&node.identity.tenant) else { return };
+        let Some(tenant) = self.by_name.get_mut(&node.identity.tenant) else { return };
         if node.seed {
             tenant.seeds.push((number, Arc::clone(&node.identity)));
             tenant.seeds.sort_by(|(_, a), (_, b)| a.id.cmp(&b.id));
@@ -77,7 +77,7 @@ impl Tenants {
 
     /// A node is gone: member no more, and its place with the last one.
     pub(super) fn leave(&mut self, number: NodeNo, node: &Node) {
-        let Some(tenant) = self.tenants.get_mut(&node.identity.tenant) else { return };
+        let Some(tenant) = self.by_name.get_mut(&node.identity.tenant) else { return };
         if node.seed {
             tenant.seeds.retain(|(seed, _)| *seed != number);
             tenant.news = News::Seeds;
@@ -93,7 +93,7 @@ impl Tenants {
             }
         }
         if tenant.zones.is_empty() {
-            self.tenants.remove(&node.identity.tenant);
+            self.by_name.remove(&node.identity.tenant);
         }
     }
 
@@ -104,14 +104,14 @@ impl Tenants {
 
     /// The tenant's seeds in the order in which they own an object: the same order as every node's own.
     pub(super) fn ring(&self, tenant: &str, key: &ObjectKey) -> Vec<NodeNo> {
-        let Some(tenant) = self.tenants.get(tenant) else { return Vec::new() };
+        let Some(tenant) = self.by_name.get(tenant) else { return Vec::new() };
         let ranked = rendezvous::rank(key, &tenant.seeds, |(_, seed)| &seed.grpc_address);
         ranked.into_iter().map(|(number, _)| *number).collect()
     }
 
     /// The members of a tenant, as its nodes hear of them.
     pub(super) fn members(&self, tenant: &str, nodes: &Nodes, epoch: u64) -> v1::Membership {
-        let Some(tenant) = self.tenants.get(tenant) else { return v1::Membership::default() };
+        let Some(tenant) = self.by_name.get(tenant) else { return v1::Membership::default() };
         let daemons = tenant.daemons.iter().take(SAMPLE).filter_map(|(_, number)| nodes.get(*number));
         v1::Membership {
             epoch,
@@ -123,7 +123,7 @@ impl Tenants {
     /// The tenants whose members are to be told now; they count as told.
     pub(super) fn due(&mut self, now_ms: u64) -> Vec<String> {
         let mut due = Vec::new();
-        for (name, tenant) in &mut self.tenants {
+        for (name, tenant) in &mut self.by_name {
             let waits = tenant.news == News::Sample && now_ms < tenant.said_ms + SAMPLE_PAUSE_MS;
             if tenant.news != News::None && !waits {
                 tenant.news = News::None;
@@ -135,7 +135,7 @@ impl Tenants {
     }
 
     pub(super) fn has_news(&self) -> bool {
-        self.tenants.values().any(|tenant| tenant.news != News::None)
+        self.by_name.values().any(|tenant| tenant.news != News::None)
     }
 }
 
