@@ -84,6 +84,8 @@ pub struct Reading {
     pub content_type: Option<String>,
     /// Whether the upstream is known to answer ranges.
     pub ranges: bool,
+    /// `Cache-Control` allows others than its caller to keep it; what a digest names may be kept in any case.
+    pub keepable: bool,
     end: Option<u64>,
     at: u64,
     body: Incoming,
@@ -133,6 +135,7 @@ impl Reading {
             start,
             etag: strong_etag(headers),
             content_type: text(header::CONTENT_TYPE),
+            keepable: is_keepable(headers),
             ranges: accepts || response.status() == StatusCode::PARTIAL_CONTENT,
             end,
             at: start,
@@ -209,6 +212,15 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), OriginError> {
     Ok(())
 }
 
+/// `private` and `no-store` forbid a shared cache.
+fn is_keepable(headers: &HeaderMap) -> bool {
+    let words = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    !words
+        .flat_map(|value| value.split(','))
+        .map(|word| word.trim().to_ascii_lowercase())
+        .any(|word| word.starts_with("private") || word == "no-store")
+}
+
 /// An error answer, with a little of its words.
 async fn refusal(response: Response<Incoming>) -> OriginError {
     let status = response.status().as_u16();
@@ -278,6 +290,13 @@ mod tests {
         assert_eq!(check_encoding(&encoded("gzip")), Err(OriginError::Encoding("gzip".to_owned())));
         assert_eq!(check_encoding(&encoded("identity")), Ok(()));
         assert_eq!(check_encoding(&HeaderMap::new()), Ok(()));
+    }
+
+    #[test]
+    fn what_is_private_is_not_to_be_kept() {
+        let said = |text| HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static(text))]);
+        assert!(is_keepable(&HeaderMap::new()) && is_keepable(&said("public, max-age=60")));
+        assert!(!is_keepable(&said("max-age=0, Private")) && !is_keepable(&said("no-store")));
     }
 
     #[test]

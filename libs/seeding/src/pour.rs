@@ -1,0 +1,179 @@
+//! From an origin's answer into a growing object, piece by piece, each attested as it completes.
+//!
+//! Owns: the position in the object and the one open piece, both of which survive a cut. Never: the choice of a
+//! credential. Bytes already here are skipped when an origin begins at the start again.
+
+use bytes::Bytes;
+use darner_lfs::PieceDigest;
+use darner_origin::{OriginError, Reading};
+use darner_proto::v1;
+use darner_store::{Partial, PieceWriter, WriteError};
+use tokio::sync::Notify;
+
+use crate::statements::{Scribe, Subject, told};
+
+/// Bytes of an object that are kept while the disk is full.
+pub(crate) const VOLATILE_WINDOW_BYTES: u64 = 256 << 20;
+
+/// Why bytes stopped coming.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PourError {
+    /// The origin.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
+    /// The origin sends more than it said.
+    #[error("the origin sends more bytes than it said")]
+    TooLong,
+    /// This node's store.
+    #[error(transparent)]
+    Store(#[from] WriteError),
+}
+
+/// An object being written in order.
+#[derive(Debug)]
+pub(crate) struct Pour {
+    pub(crate) partial: Partial,
+    pub(crate) reading: u64,
+    /// Wakes whoever hashes along.
+    pub(crate) hashing: std::sync::Arc<Notify>,
+    scribe: Scribe,
+    writer: Option<PieceWriter>,
+    at: u64,
+}
+
+impl Pour {
+    pub(crate) fn new(partial: Partial, reading: u64, scribe: Scribe) -> Self {
+        Self { partial, reading, hashing: std::sync::Arc::default(), scribe, writer: None, at: 0 }
+    }
+
+    /// Forgets everything that came.
+    pub(crate) fn begin_anew(&mut self, why: &str, reading: u64) {
+        self.writer = None;
+        self.at = 0;
+        self.reading = reading;
+        self.partial.reset(why);
+    }
+
+    /// Whether nothing has come yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.at == 0 && self.partial.holding().count() == 0
+    }
+
+    /// What to ask for next: the missing bytes up to the next piece that is here. `None` when all is here.
+    pub(crate) fn missing(&self) -> Option<(u64, Option<u64>)> {
+        if self.partial.is_whole() {
+            return None;
+        }
+        let (layout, holding) = (self.partial.layout(), self.partial.holding());
+        let first = holding.first_missing();
+        let from = if self.writer.is_some() { self.at } else { layout.piece_start(first) };
+        let next_held = holding.iter().find(|piece| *piece > layout.piece_of(from));
+        Some((from, next_held.map(|piece| layout.piece_start(piece))))
+    }
+
+    /// Takes an answer to its end.
+    pub(crate) async fn take(&mut self, answer: &mut Reading, from: u64) -> Result<(), PourError> {
+        if answer.start != from {
+            // The whole object again: the bytes of the open piece are skipped with the rest.
+            tracing::debug!(key = %self.partial.key(), from, "the origin began at the start again");
+        }
+        if self.writer.is_none() {
+            self.at = from;
+        }
+        let mut position = answer.start;
+        while let Some(bytes) = answer.next().await? {
+            let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            let skip = self.at.saturating_sub(position).min(length);
+            position += length;
+            let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+            self.write(bytes.slice(skip.min(bytes.len())..)).await?;
+        }
+        if self.partial.layout().size().is_none() {
+            self.partial.fix_size(self.at);
+            self.complete()?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, mut bytes: Bytes) -> Result<(), PourError> {
+        while !bytes.is_empty() {
+            let layout = self.partial.layout();
+            let piece = layout.piece_of(self.at);
+            let range = layout.piece_range(piece).ok_or(PourError::TooLong)?;
+            if self.writer.is_none() && self.at == range.start {
+                self.writer = self.begin(piece, range.end).await;
+            }
+            let room = usize::try_from(range.end - self.at).unwrap_or(usize::MAX);
+            let part = bytes.split_to(room.min(bytes.len()));
+            if let Some(writer) = &mut self.writer {
+                writer.write(&part)?;
+            }
+            self.at += u64::try_from(part.len()).unwrap_or(u64::MAX);
+            if self.at == range.end {
+                self.complete()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the piece for writing; `None` when it is here already. A memory-backed object first lets go of old pieces.
+    async fn begin(&self, piece: u32, end: u64) -> Option<PieceWriter> {
+        if !self.partial.is_volatile() {
+            return self.partial.begin(piece, true);
+        }
+        let mut changes = self.partial.subscribe();
+        loop {
+            changes.borrow_and_update();
+            self.partial.forget_before(end.saturating_sub(VOLATILE_WINDOW_BYTES));
+            if let Some(writer) = self.partial.begin(piece, true) {
+                return Some(writer);
+            }
+            if self.partial.has(piece) || self.partial.outcome().is_some() {
+                return None;
+            }
+            // The hash has not passed the oldest piece yet: it cannot be let go.
+            self.hashing.notify_one();
+            changes.changed().await.ok()?;
+        }
+    }
+
+    /// The open piece is whole: name its digest and sign it.
+    fn complete(&mut self) -> Result<(), PourError> {
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        let piece = writer.piece();
+        let digest = writer.finish(None)?;
+        self.say(piece, &[digest], v1::AttestationState::Provisional);
+        self.hashing.notify_one();
+        Ok(())
+    }
+
+    /// Signs what is here and was not signed by this read: pieces of an earlier life of this process.
+    pub(crate) fn attest_held(&self) {
+        for piece in self.partial.holding().iter() {
+            if let Some(digest) = self.partial.digest(piece) {
+                self.say(piece, &[digest], v1::AttestationState::Provisional);
+            }
+        }
+    }
+
+    /// The statement that takes everything back.
+    pub(crate) fn revoke(&self) {
+        self.say(0, &[], v1::AttestationState::Revoked);
+    }
+
+    /// The statement that the whole has been hashed.
+    pub(crate) fn confirmed(&self, digests: &[PieceDigest]) -> v1::Attestation {
+        self.scribe.attest(&self.subject(), 0, digests, v1::AttestationState::Confirmed)
+    }
+
+    fn subject(&self) -> Subject {
+        Subject { key: self.partial.key(), layout: self.partial.layout(), reading: self.reading }
+    }
+
+    fn say(&self, first: u32, digests: &[PieceDigest], state: v1::AttestationState) {
+        let said = self.scribe.attest(&self.subject(), first, digests, state);
+        if !self.partial.attest(first, digests, told(&said), self.reading, &self.scribe.node.id) {
+            tracing::warn!(key = %self.partial.key(), first, "a statement of this seed was not taken by its own store");
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The task of one flight: asks the other seeds, tries credential after credential, reads to the end, confirms.
+//!
+//! Owns: the order of these steps, the pace of tries, what happens after a cut, a lie or a full disk. Never: two reads of
+//! one object at once. Bytes that are here are never shown to a credential, nor read on with it, before it was shown to
+//! read the same bytes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use darner_chassis::metrics::Kind;
+use darner_lfs::Layout;
+use darner_origin::{Blame, OriginError, Read, Reading};
+use darner_proto::v1;
+use darner_store::{FinishError, Media, Outcome, Partial, StoreError, WriteError};
+use tokio::time::Instant;
+
+use crate::credential::Presented;
+use crate::flight::{End, Flight, Next, Phase, Standing};
+use crate::pour::{Pour, PourError, VOLATILE_WINDOW_BYTES};
+use crate::proof::{Shown, later, refusal};
+use crate::seeding::Inner;
+use crate::statements::kept;
+use crate::window::Held;
+
+/// Clients give up after 30 s: a read that stands still for this long is given up before them.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
+/// Tries in a row before they are spaced out: many bad credentials are no storm at the origin.
+const QUICK_TRIES: u32 = 3;
+const PACE: Duration = Duration::from_millis(333);
+/// Between two tries after a cut or an outage.
+const BREATH: Duration = Duration::from_millis(250);
+/// A revocation is told before the bytes go, to those who watch.
+const TELLING: Duration = Duration::from_millis(50);
+/// A memory-backed object that is confirmed stays for its takers this long after.
+const LINGER: Duration = Duration::from_secs(60);
+
+pub(crate) struct Runner {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) flight: Arc<Flight>,
+    pour: Option<Pour>,
+    /// The credential that read last, and the entity tag it saw.
+    last: Option<(Presented, Option<String>)>,
+    began: Instant,
+}
+
+/// What became of one try.
+enum Tried {
+    /// The object is confirmed.
+    Done(Outcome),
+    /// Go on, with this or another credential.
+    Again,
+    /// This node cannot keep it, whoever asks.
+    Stuck(v1::Refusal),
+}
+
+impl Runner {
+    pub(crate) fn new(inner: Arc<Inner>, flight: Arc<Flight>) -> Self {
+        Self { inner, flight, pour: None, last: None, began: Instant::now() }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let end = self.fly().await;
+        self.inner.land(&self.flight, end);
+    }
+
+    async fn fly(&mut self) -> End {
+        if let Some(other) = self.inner.survey(&self.flight.key).await {
+            return End::Elsewhere(Box::new(other));
+        }
+        let _place = self.inner.places.take(&self.flight).await;
+        self.flight.set_phase(Phase::Opening);
+        let mut tries = 0_u32;
+        while let Some(presented) = self.next().await {
+            tries += 1;
+            if tries > QUICK_TRIES {
+                tokio::time::sleep(PACE).await;
+            }
+            match self.attempt(&presented).await {
+                Tried::Done(outcome) => return self.done(outcome).await,
+                Tried::Again => {}
+                Tried::Stuck(words) => return End::Failed(words),
+            }
+        }
+        if let Some(pour) = &self.pour {
+            pour.partial.fail("no credential reads it any more");
+        }
+        End::Over
+    }
+
+    /// The next credential; waits for a new one or a parked one, as long as somebody waits here too.
+    async fn next(&self) -> Option<Presented> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut changes = self.flight.subscribe();
+        loop {
+            changes.borrow_and_update();
+            let now_ms = self.inner.parts.clock.now_ms();
+            let wake = match self.flight.next(now_ms) {
+                Next::Try(presented) => return Some(*presented),
+                Next::At(at_ms) => Instant::now() + Duration::from_millis(at_ms.saturating_sub(now_ms)),
+                Next::Nobody if self.pour.is_some() => deadline,
+                Next::Nobody => return None,
+            };
+            let opening = matches!(self.flight.phase(), Phase::Opening);
+            if (opening && !self.flight.is_awaited()) || Instant::now() >= deadline {
+                return None;
+            }
+            tokio::select! {
+                changed = changes.changed() => changed.ok()?,
+                () = tokio::time::sleep_until(wake.min(deadline)) => {}
+            }
+        }
+    }
+
+    async fn attempt(&mut self, presented: &Presented) -> Tried {
+        if self.inner.lies.knows(presented, self.inner.parts.clock.now_ms()) {
+            self.refuse(presented, lied());
+            return Tried::Again;
+        }
+        if let Err(words) = self.resume().await {
+            return Tried::Stuck(words);
+        }
+        if !self.may_go_on(presented).await {
+            return Tried::Again;
+        }
+        match self.read(presented).await {
+            Ok(()) => self.finish().await,
+            Err(error) => self.failed(presented, error).await,
+        }
+    }
+
+    /// Takes up what an earlier life of this process left.
+    async fn resume(&mut self) -> Result<(), v1::Refusal> {
+        let store = &self.inner.parts.store;
+        let Some(record) = store.record(&self.flight.key).filter(|_| self.pour.is_none()) else { return Ok(()) };
+        let partial = store.partial(self.flight.key, record.layout).await.map_err(|error| stuck(&error))?;
+        let known = partial.reading().filter(|(_, attester)| *attester == self.inner.scribe.node.id);
+        let foreign = partial.reading().is_some() && known.is_none();
+        let reading = known.map_or_else(|| self.inner.parts.random.next_u64(), |(reading, _)| reading);
+        let mut pour = Pour::new(partial, reading, self.inner.scribe.clone());
+        if foreign {
+            // Its digests are vouched for by another node in another read: lists are never mixed.
+            pour.begin_anew("it was begun on another node's word", reading);
+        }
+        pour.attest_held();
+        self.pour = Some(pour);
+        Ok(())
+    }
+
+    /// Whether this credential may read on: it reads from the start, or has been shown to read what is here.
+    async fn may_go_on(&mut self, presented: &Presented) -> bool {
+        let Some(pour) = self.pour.as_mut().filter(|pour| !pour.is_empty()) else { return true };
+        if self.flight.is_accepted(&presented.fingerprint) {
+            return true;
+        }
+        let held = Held::Growing(pour.partial.clone());
+        match self.inner.prover.probe(&held, held.here(), presented).await {
+            Shown::Equal => {
+                self.flight.stands(presented, Standing::Accepted);
+                true
+            }
+            Shown::Different | Shown::Nothing => {
+                // Nobody is left who reads what is here: this one's word stands against nobody's.
+                pour.begin_anew("no credential left reads what is here", self.inner.parts.random.next_u64());
+                self.flight.begin_anew();
+                true
+            }
+            Shown::Refused(words) => {
+                self.refuse_or_park(presented, words);
+                false
+            }
+        }
+    }
+
+    /// Reads everything that is missing through one credential.
+    async fn read(&mut self, presented: &Presented) -> Result<(), PourError> {
+        loop {
+            let (from, to) = match &self.pour {
+                Some(pour) => match pour.missing() {
+                    Some(range) => range,
+                    None => return Ok(()),
+                },
+                None => (0, None),
+            };
+            let etag = self.last.as_ref().filter(|(last, _)| last.is_same_place(presented));
+            let etag = etag.and_then(|(_, etag)| etag.clone());
+            let read = Read { url: &presented.url, headers: &presented.headers, from, to, etag: etag.as_deref() };
+            let mut answer = self.inner.parts.origin.read(read, Kind::Content).await?;
+            self.last = Some((presented.clone(), answer.etag.clone()));
+            let from = self.prepare(&answer, from).await?;
+            self.flight.stands(presented, Standing::Accepted);
+            let Some(pour) = &mut self.pour else { return Ok(()) };
+            self.flight.set_phase(Phase::Reading(pour.partial.clone()));
+            let hashing = Arc::clone(&pour.hashing);
+            let along = hash_along(pour.partial.clone(), hashing);
+            tokio::select! {
+                taken = pour.take(&mut answer, from) => taken?,
+                () = along => {}
+            }
+        }
+    }
+
+    /// The growing object for an answer whose head has come; the offset to take it from.
+    async fn prepare(&mut self, answer: &Reading, from: u64) -> Result<u64, PourError> {
+        let contradicted = self.pour.as_ref().and_then(|pour| pour.partial.layout().size());
+        let contradicted = contradicted.zip(answer.total).is_some_and(|(ours, theirs)| ours != theirs);
+        if contradicted {
+            // What is here is of another length: it was another object, or a lie.
+            self.pour = None;
+            self.inner.parts.store.purge(&self.flight.key).await;
+            if answer.start != 0 {
+                return Err(OriginError::Cut { at: 0 }.into());
+            }
+        }
+        if self.pour.is_some() {
+            return Ok(from);
+        }
+        let layout = answer.total.map_or_else(Layout::unknown, Layout::of_size);
+        let keep = self.flight.key.oid().is_some() || (answer.keepable && answer.etag.is_some());
+        let partial = self.room(layout, keep).await?;
+        if self.flight.key.oid().is_none() {
+            partial.set_media(Media { content_type: answer.content_type.clone(), etag: answer.etag.clone() });
+        }
+        let reading = self.inner.parts.random.next_u64();
+        self.pour = Some(Pour::new(partial, reading, self.inner.scribe.clone()));
+        Ok(0)
+    }
+
+    /// On disk where there is room, in memory where there is none.
+    async fn room(&self, layout: Layout, keep: bool) -> Result<Partial, PourError> {
+        let (store, key) = (&self.inner.parts.store, self.flight.key);
+        if keep {
+            match store.partial(key, layout).await {
+                Ok(partial) => return Ok(partial),
+                Err(StoreError::Full { wanted, .. }) => {
+                    tracing::warn!(%key, wanted, "the disk is full: streamed through without keeping");
+                }
+                Err(error) => {
+                    tracing::error!(%key, %error, "the store does not take the object: streamed through");
+                }
+            }
+        }
+        Ok(store.volatile(key, layout, VOLATILE_WINDOW_BYTES))
+    }
+
+    /// Hashes what is left and compares.
+    async fn finish(&mut self) -> Tried {
+        let Some(pour) = &self.pour else { return Tried::Again };
+        let partial = pour.partial.clone();
+        for presented in self.flight.accepted() {
+            partial.add_upstream(&presented.upstream);
+        }
+        let finished = tokio::task::spawn_blocking(move || partial.finish()).await;
+        match finished {
+            Ok(Ok(outcome)) => Tried::Done(outcome),
+            Ok(Err(FinishError::Mismatch { got })) => {
+                self.lied(&got.to_string()).await;
+                Tried::Again
+            }
+            // Pieces turned out damaged on disk: read them again.
+            Ok(Err(FinishError::Incomplete { .. })) => Tried::Again,
+            Ok(Err(error)) => Tried::Stuck(stuck(&error)),
+            Err(error) => Tried::Stuck(stuck(&error)),
+        }
+    }
+
+    /// The whole is not what its name says: everything is taken back, and who read it is not asked again.
+    async fn lied(&mut self, got: &str) {
+        let Some(pour) = &mut self.pour else { return };
+        let culprits = self.flight.accepted();
+        let upstreams: Vec<&str> = culprits.iter().map(|presented| presented.upstream.as_str()).collect();
+        tracing::error!(key = %self.flight.key, got, ?upstreams, "an origin served something else than the object");
+        pour.revoke();
+        self.flight.set_phase(Phase::Opening);
+        tokio::time::sleep(TELLING).await;
+        pour.begin_anew("it is not what its name says", self.inner.parts.random.next_u64());
+        let now_ms = self.inner.parts.clock.now_ms();
+        for presented in &culprits {
+            self.inner.lies.note(presented, now_ms);
+            self.refuse(presented, lied());
+        }
+        self.flight.begin_anew();
+        self.last = None;
+        // The layout came from who lied, too.
+        self.pour = None;
+        self.inner.parts.store.purge(&self.flight.key).await;
+    }
+
+    async fn failed(&mut self, presented: &Presented, error: PourError) -> Tried {
+        let key = self.flight.key;
+        match error {
+            PourError::Origin(error) => {
+                let got = self.pour.as_ref().map(|pour| pour.partial.readable(0, darner_store::Unchecked::Edge));
+                tracing::info!(%key, upstream = presented.upstream, %error, got, "an origin read stopped");
+                match error.blame() {
+                    Blame::Host => self.refuse_or_park(presented, refusal(&error)),
+                    Blame::Credential | Blame::Here => self.refuse(presented, refusal(&error)),
+                }
+                Tried::Again
+            }
+            PourError::TooLong => {
+                self.lied("more bytes than it said").await;
+                Tried::Again
+            }
+            PourError::Store(WriteError::Full) => {
+                if let Some(pour) = self.pour.take() {
+                    tracing::warn!(%key, "the disk filled up: streamed through without keeping");
+                    let layout = pour.partial.layout();
+                    pour.partial.fail("the disk is full");
+                    let partial = self.inner.parts.store.volatile(key, layout, VOLATILE_WINDOW_BYTES);
+                    let reading = self.inner.parts.random.next_u64();
+                    self.pour = Some(Pour::new(partial, reading, self.inner.scribe.clone()));
+                }
+                Tried::Again
+            }
+            PourError::Store(error) => Tried::Stuck(stuck(&error)),
+        }
+    }
+
+    /// A host's trouble parks the credential; when it stands still for long its waiters are told.
+    fn refuse_or_park(&self, presented: &Presented, words: v1::Refusal) {
+        let host = words.status == 0 || words.status == 429 || words.status >= 500;
+        if !host {
+            return self.refuse(presented, words);
+        }
+        // What cannot be reached at all is told at once: its caller has other ways.
+        let hopeless = words.status == 0 && self.pour.is_none();
+        let wait = Duration::from_secs(words.retry_after_s.into()).max(BREATH);
+        if hopeless || wait > PATIENCE {
+            return self.refuse(presented, words);
+        }
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.flight.park(presented, self.inner.parts.clock.now_ms().saturating_add(wait_ms));
+    }
+
+    fn refuse(&self, presented: &Presented, words: v1::Refusal) {
+        self.inner.parts.metrics.authorization("refused");
+        self.flight.stands(presented, Standing::Refused(words));
+    }
+
+    async fn done(&mut self, outcome: Outcome) -> End {
+        let now_ms = self.inner.parts.clock.now_ms();
+        for presented in self.flight.accepted() {
+            self.inner.verdicts.slot(presented.fingerprint, now_ms).await.grant(&presented, now_ms);
+        }
+        let Some(pour) = self.pour.take() else { return End::Over };
+        let size = pour.partial.layout().size();
+        let cost_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(key = %self.flight.key, size, cost_ms, "object read from its origin");
+        match outcome {
+            Outcome::Finished(stored) => {
+                stored.set_attestation(kept(&pour.confirmed(&stored.digests())));
+                for presented in self.flight.accepted() {
+                    self.inner.parts.store.add_upstream(&self.flight.key, &presented.upstream);
+                }
+            }
+            Outcome::Confirmed => tokio::time::sleep(LINGER).await,
+            Outcome::Failed(_) => {}
+        }
+        End::Over
+    }
+}
+
+/// Advances the hash of the whole while its bytes come.
+async fn hash_along(partial: Partial, hashing: Arc<tokio::sync::Notify>) {
+    loop {
+        hashing.notified().await;
+        let step = partial.clone();
+        let hashed = tokio::task::spawn_blocking(move || while step.hash_more() {}).await;
+        if hashed.is_err() {
+            // The finish hashes what is left.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn lied() -> v1::Refusal {
+    let message = "the origin's content is not what its name says".to_owned();
+    v1::Refusal { status: 502, message, retry_after_s: 0 }
+}
+
+fn stuck(error: &dyn std::fmt::Display) -> v1::Refusal {
+    tracing::error!(%error, "an object cannot be kept");
+    later("the seed cannot keep the object", 5)
+}

@@ -1,0 +1,403 @@
+//! The handle: one `Open` after the other, each decided for its own caller.
+//!
+//! Owns: the table of flights (one per object), the decision who is granted what. Never: bytes towards a taker; these are
+//! served from the store on the piece link, to whoever shows the grant.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use darner_chassis::clock::{Clock, Random};
+use darner_chassis::metrics::Metrics;
+use darner_chassis::sign::Signer;
+use darner_chassis::tasks::Tasks;
+use darner_lfs::ObjectKey;
+use darner_origin::Origin;
+use darner_proto::{convert, v1};
+use darner_store::{Partial, Store, Stored};
+use darner_transfer::cluster::Cluster;
+use darner_transfer::pieces::Referrals;
+use tokio::time::Instant;
+
+use crate::credential::Presented;
+use crate::flight::{End, Flight, Phase, Standing, Waited};
+use crate::lies::Lies;
+use crate::places::Places;
+use crate::proof::{Prover, Shown, different, later};
+use crate::run::{PATIENCE, Runner};
+use crate::statements::Scribe;
+use crate::survey::Surveyor;
+use crate::takers::Takers;
+use crate::verdict::{Verdict, Verdicts};
+use crate::window::Held;
+
+/// Takers told to a taker: it needs a handful of parents.
+const MAX_REFERRED: usize = 8;
+/// Reads of one call before it is told to come again: each ended without an answer for it.
+const MAX_FLIGHTS: usize = 4;
+
+/// What seeding works with.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Who this node is.
+    pub identity: v1::NodeIdentity,
+    /// Where objects are kept.
+    pub store: Store,
+    /// The way to upstreams.
+    pub origin: Origin,
+    /// Signs attestations and grants.
+    pub signer: Arc<Signer>,
+    /// The other seeds; absent: there are none.
+    pub cluster: Option<Cluster>,
+    /// Counts verdicts.
+    pub metrics: Metrics,
+    /// Wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Windows and readings are unpredictable.
+    pub random: Arc<dyn Random>,
+    /// Owns the reads.
+    pub tasks: Tasks,
+}
+
+/// The origin read on behalf of a cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct Seeding {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) parts: Parts,
+    pub(crate) prover: Prover,
+    pub(crate) scribe: Scribe,
+    pub(crate) verdicts: Verdicts,
+    pub(crate) lies: Lies,
+    pub(crate) places: Places,
+    surveyor: Surveyor,
+    takers: Arc<Takers>,
+    flights: Mutex<HashMap<ObjectKey, Arc<Flight>>>,
+}
+
+impl fmt::Debug for Seeding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seeding").field("flights", &self.inner.flights().len()).finish_non_exhaustive()
+    }
+}
+
+/// What was decided for one caller.
+#[derive(Debug)]
+pub(crate) enum Decided {
+    Opened(Box<v1::Opened>),
+    Refused(v1::Refusal),
+    Elsewhere(Box<v1::NodeIdentity>),
+}
+
+impl Seeding {
+    /// Seeding made of these parts.
+    pub fn new(parts: Parts) -> Self {
+        let prover = Prover { origin: parts.origin.clone(), random: Arc::clone(&parts.random) };
+        let scribe = Scribe { signer: Arc::clone(&parts.signer), node: parts.identity.clone() };
+        let surveyor = Surveyor::new(parts.cluster.clone());
+        let inner = Inner {
+            parts,
+            prover,
+            scribe,
+            verdicts: Verdicts::default(),
+            lies: Lies::default(),
+            places: Places::default(),
+            surveyor,
+            takers: Arc::default(),
+            flights: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The takers of each object, for the piece server's referrals.
+    pub fn referrals(&self) -> Arc<dyn Referrals> {
+        self.inner.takers.clone()
+    }
+
+    /// Forgets all verdicts: something was purged and must be proved anew.
+    pub fn forget_verdicts(&self) {
+        self.inner.verdicts.clear();
+    }
+
+    /// Origin reads under way.
+    pub fn reads(&self) -> usize {
+        self.inner.flights().len()
+    }
+
+    /// Decides about one object for one caller.
+    pub(crate) async fn open(&self, taker: &v1::NodeIdentity, object: &v1::OpenObject) -> Decided {
+        let inner = &self.inner;
+        if taker.id.is_empty() || taker.tenant != inner.parts.identity.tenant {
+            return Decided::Refused(refused(403, "nodes of different tenants never exchange"));
+        }
+        let now_ms = inner.parts.clock.now_ms();
+        let key = match convert::key(object.key.as_ref()) {
+            Ok(key) => key,
+            Err(error) => return Decided::Refused(refused(400, &error.to_string())),
+        };
+        let Some(presented) = Presented::read(&key, object.credential.as_ref(), now_ms) else {
+            return Decided::Refused(refused(400, "a credential is needed"));
+        };
+        let deadline = Instant::now() + PATIENCE;
+        let decided = tokio::time::timeout_at(deadline, inner.decide(key, taker, &presented, object.urgent)).await;
+        decided.unwrap_or_else(|_elapsed| Decided::Refused(later("the origin lets us wait", 2)))
+    }
+
+    pub(crate) fn state_of(&self, key: &ObjectKey, asker: &v1::NodeIdentity) -> v1::SurveyState {
+        let inner = &self.inner;
+        if inner.parts.store.contains(key) {
+            return v1::SurveyState::Held;
+        }
+        let flight = inner.flights().get(key).cloned();
+        match flight.map(|flight| flight.phase()) {
+            None | Some(Phase::Ended(_)) => v1::SurveyState::Absent,
+            // Both ask one another: the one that ranks first reads, the other hears it is being read.
+            Some(Phase::Asking) if !inner.surveyor.is_before(key, &inner.parts.identity, asker) => {
+                v1::SurveyState::Absent
+            }
+            Some(_) => v1::SurveyState::Reading,
+        }
+    }
+}
+
+impl Inner {
+    async fn decide(
+        self: &Arc<Self>,
+        key: ObjectKey,
+        taker: &v1::NodeIdentity,
+        presented: &Presented,
+        urgent: bool,
+    ) -> Decided {
+        for _ in 0..MAX_FLIGHTS {
+            if let Some(stored) = self.parts.store.get(&key).await {
+                return match self.prove_stored(&stored, presented).await {
+                    Ok(()) => Decided::Opened(self.opened_stored(&stored, taker, presented)),
+                    Err(words) => Decided::Refused(words),
+                };
+            }
+            let flight = self.flight(key, presented, urgent);
+            let waited = self.ride(&flight, presented).await;
+            match waited {
+                Waited::Accepted(partial) => return Decided::Opened(self.opened_growing(&partial, taker, presented)),
+                Waited::Refused(words) | Waited::Ended(End::Failed(words)) => return Decided::Refused(words),
+                Waited::Ended(End::Elsewhere(node)) => return Decided::Elsewhere(node),
+                Waited::Ended(End::Over) | Waited::Unproved(_) => {}
+            }
+        }
+        Decided::Refused(later("the object could not be read", 2))
+    }
+
+    /// The read of an object, joined or begun.
+    fn flight(self: &Arc<Self>, key: ObjectKey, presented: &Presented, urgent: bool) -> Ride {
+        let mut flights = self.flights();
+        if let Some(flight) = flights.get(&key) {
+            let waiter = flight.join(presented, urgent);
+            return Ride { flight: Arc::clone(flight), _waiter: waiter };
+        }
+        let flight = Flight::new(key);
+        flights.insert(key, Arc::clone(&flight));
+        let waiter = flight.join(presented, urgent);
+        drop(flights);
+        let landing = Landing { inner: Arc::clone(self), flight: Arc::clone(&flight) };
+        let runner = Runner::new(Arc::clone(self), Arc::clone(&flight));
+        self.parts.tasks.spawn("origin read", async move {
+            let _landing = landing;
+            runner.run().await;
+        });
+        Ride { flight, _waiter: waiter }
+    }
+
+    /// Waits for a read until something concerns this caller, proving its credential where it must be proved.
+    async fn ride(&self, ride: &Ride, presented: &Presented) -> Waited {
+        let flight = &ride.flight;
+        let mut unproved = true;
+        loop {
+            let waited = flight.wait(&presented.fingerprint, unproved).await;
+            let Waited::Unproved(partial) = waited else { return waited };
+            match self.prove_growing(flight, &partial, presented).await {
+                Shown::Equal => flight.stands(presented, Standing::Accepted),
+                // One of the two origins lies, and the hash will tell which: wait for it.
+                Shown::Different => {
+                    flight.stands(presented, Standing::Different);
+                    unproved = false;
+                }
+                Shown::Nothing => unproved = false,
+                Shown::Refused(words) => return Waited::Refused(words),
+            }
+        }
+    }
+
+    /// The proof for an object that is still coming.
+    async fn prove_growing(&self, flight: &Flight, partial: &Partial, presented: &Presented) -> Shown {
+        if presented.by_batch && flight.has_upstream(&presented.upstream) {
+            self.parts.metrics.authorization("granted");
+            return Shown::Equal;
+        }
+        let now_ms = self.parts.clock.now_ms();
+        let mut slot = self.verdicts.slot(presented.fingerprint, now_ms).await;
+        match slot.known(now_ms) {
+            Some(Verdict::Granted) => {
+                self.parts.metrics.authorization("remembered");
+                return Shown::Equal;
+            }
+            Some(Verdict::Refused(words)) => return Shown::Refused(words.clone()),
+            None => {}
+        }
+        let held = Held::Growing(partial.clone());
+        // Another signature of the same place is compared at once; another place where nobody could foresee.
+        let same_place = flight.has_place(presented);
+        let limit = await_window(partial, same_place, self.parts.random.as_ref()).await;
+        let shown = self.prover.probe(&held, limit, presented).await;
+        match &shown {
+            Shown::Equal => {
+                self.parts.metrics.authorization("proved");
+                slot.grant(presented, now_ms);
+            }
+            Shown::Refused(words) => {
+                self.parts.metrics.authorization("refused");
+                slot.refuse(words.clone(), now_ms);
+            }
+            Shown::Different | Shown::Nothing => {}
+        }
+        shown
+    }
+
+    /// The proof for an object that is here.
+    async fn prove_stored(&self, stored: &Stored, presented: &Presented) -> Result<(), v1::Refusal> {
+        let (store, key) = (&self.parts.store, stored.key());
+        if presented.by_batch && store.has_upstream(&key, &presented.upstream) {
+            self.parts.metrics.authorization("granted");
+            return Ok(());
+        }
+        let now_ms = self.parts.clock.now_ms();
+        let mut slot = self.verdicts.slot(presented.fingerprint, now_ms).await;
+        match slot.known(now_ms) {
+            Some(Verdict::Granted) => {
+                self.parts.metrics.authorization("remembered");
+                return Ok(());
+            }
+            Some(Verdict::Refused(words)) => return Err(words.clone()),
+            None => {}
+        }
+        let words = match self.prover.probe(&Held::Stored(stored.clone()), stored.size(), presented).await {
+            // The empty object has nothing to compare, and nothing to tell.
+            Shown::Nothing if stored.size() == 0 => return Ok(()),
+            Shown::Equal => {
+                self.parts.metrics.authorization("proved");
+                store.add_upstream(&key, &presented.upstream);
+                slot.grant(presented, now_ms);
+                return Ok(());
+            }
+            Shown::Different => {
+                tracing::warn!(%key, upstream = presented.upstream, "a look-alike: the address serves something else");
+                self.parts.metrics.authorization("different");
+                different()
+            }
+            Shown::Nothing => later("the object cannot be read here", 2),
+            Shown::Refused(words) => {
+                self.parts.metrics.authorization("refused");
+                words
+            }
+        };
+        slot.refuse(words.clone(), now_ms);
+        Err(words)
+    }
+
+    fn opened_stored(&self, stored: &Stored, taker: &v1::NodeIdentity, presented: &Presented) -> Box<v1::Opened> {
+        let media = stored.media();
+        let mut opened = self.opened(stored.key(), taker, presented);
+        opened.layout = Some(stored.layout().into());
+        opened.complete = true;
+        opened.content_type = media.content_type.unwrap_or_default();
+        opened.etag = media.etag.unwrap_or_default();
+        opened
+    }
+
+    fn opened_growing(&self, partial: &Partial, taker: &v1::NodeIdentity, presented: &Presented) -> Box<v1::Opened> {
+        let media = partial.media();
+        let mut opened = self.opened(partial.key(), taker, presented);
+        opened.layout = Some(partial.layout().into());
+        opened.content_type = media.content_type.unwrap_or_default();
+        opened.etag = media.etag.unwrap_or_default();
+        opened
+    }
+
+    fn opened(&self, key: ObjectKey, taker: &v1::NodeIdentity, presented: &Presented) -> Box<v1::Opened> {
+        let mut takers = self.takers.beside(&key, &taker.id);
+        takers.truncate(MAX_REFERRED);
+        self.takers.note(key, taker);
+        Box::new(v1::Opened {
+            grant: Some(self.scribe.grant(key, taker, self.parts.clock.now_ms())),
+            takers,
+            upstream: presented.upstream.clone(),
+            seed: Some(self.parts.identity.clone()),
+            ..Default::default()
+        })
+    }
+
+    /// Another seed that has the object.
+    pub(crate) async fn survey(&self, key: &ObjectKey) -> Option<v1::NodeIdentity> {
+        self.surveyor.ask(key, &self.parts.identity).await
+    }
+
+    /// A read is over: nobody joins it any more.
+    pub(crate) fn land(&self, flight: &Arc<Flight>, end: End) {
+        let mut flights = self.flights();
+        if flights.get(&flight.key).is_some_and(|known| Arc::ptr_eq(known, flight)) {
+            flights.remove(&flight.key);
+        }
+        drop(flights);
+        if !matches!(flight.phase(), Phase::Ended(_)) {
+            flight.set_phase(Phase::Ended(end));
+        }
+    }
+
+    fn flights(&self) -> MutexGuard<'_, HashMap<ObjectKey, Arc<Flight>>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place on a read.
+struct Ride {
+    flight: Arc<Flight>,
+    _waiter: crate::flight::Waiter,
+}
+
+/// Lands the flight however its task ends.
+struct Landing {
+    inner: Arc<Inner>,
+    flight: Arc<Flight>,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.inner.land(&self.flight, End::Failed(later("the seed is leaving", 1)));
+    }
+}
+
+fn refused(status: u32, message: &str) -> v1::Refusal {
+    v1::Refusal { status, message: message.to_owned(), retry_after_s: 0 }
+}
+
+/// How many bytes from the start may be compared: what is here for another signature of the same place; for another place
+/// a length drawn at random out of the whole, waited for, so that its author cannot foresee what must look alike.
+async fn await_window(partial: &Partial, same_place: bool, random: &dyn Random) -> u64 {
+    let window = u64::from(darner_origin::MAX_WINDOW_BYTES);
+    let size = partial.layout().size();
+    let least = size.unwrap_or(u64::MAX).min(window);
+    let wanted = match size {
+        Some(size) if !same_place && size > least => least + random.next_u64() % (size - least + 1),
+        _ => least,
+    };
+    let mut changes = partial.subscribe();
+    loop {
+        changes.borrow_and_update();
+        let here = partial.readable(0, darner_store::Unchecked::Edge);
+        let ended = partial.outcome().is_some() || partial.layout().size().is_some_and(|size| here >= size);
+        if here >= wanted || ended || changes.changed().await.is_err() {
+            return here;
+        }
+    }
+}
