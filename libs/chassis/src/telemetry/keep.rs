@@ -24,7 +24,7 @@ const MAX_TEXT: usize = 256;
 
 /// Everything an exported span or event may carry. Counts, ids, enum words and host names; never a URL, a path, a
 /// query, a header, a token or an error's text.
-const ALLOWED: [&str; 48] = [
+const ALLOWED: [&str; 49] = [
     "attempt",
     "bytes",
     "cold",
@@ -40,6 +40,7 @@ const ALLOWED: [&str; 48] = [
     "kind",
     "length",
     "level",
+    "method",
     "mode",
     "node",
     "objects",

@@ -7,6 +7,7 @@ use opentelemetry::Context;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData};
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
 use super::*;
 
@@ -207,6 +208,40 @@ fn without_an_exporter_nothing_is_written_anywhere() {
         assert!(headers.is_empty() && current_traceparent().is_none());
         assert_eq!((current_trace(), force(&span)), ("sampled=false".to_owned(), "sampled=false".to_owned()));
     });
+}
+
+#[tokio::test]
+async fn a_call_between_two_processes_is_one_trace() {
+    use tower::ServiceExt as _;
+    let exported = Exported::default();
+    let spans = provider("darner-test", exported.clone(), &Otlp { otlp: None, sample: 1.0 });
+    let _subscribed = tracing::subscriber::set_default(Registry::default().with(span_layer(&spans)));
+    let listener = crate::net::bind("127.0.0.1:0", "grpc.listen").unwrap();
+    let channel = crate::grpc::channel(&listener.local_addr().unwrap().to_string()).unwrap();
+    let tasks = crate::tasks::Tasks::new();
+    let answer = axum::Router::new().fallback(async || {
+        tracing::info_span!("decision").in_scope(|| ());
+        [("grpc-status", "0")]
+    });
+    crate::grpc::serve(
+        listener,
+        tonic::service::Routes::from(answer),
+        None,
+        &tasks,
+        &crate::tasks::Drain::new(),
+    );
+    let call =
+        http::Request::post("/darner.v1.Scheduler/Announce").header("content-type", "application/grpc");
+    let call = call.body(tonic::body::Body::empty()).unwrap();
+    let asking = tracing::info_span!("want");
+    channel.oneshot(call).instrument(asking.clone()).await.unwrap();
+    drop(asking);
+    tasks.close().await;
+    let (want, served) = (exported.span("want"), exported.span("darner.v1.Scheduler/Announce"));
+    assert_eq!(served.parent_span_id, want.span_context.span_id());
+    assert_eq!(served.span_kind, opentelemetry::trace::SpanKind::Server);
+    assert_eq!(exported.span("decision").parent_span_id, served.span_context.span_id());
+    assert_eq!(exported.span("decision").span_context.trace_id(), want.span_context.trace_id());
 }
 
 #[tokio::test(flavor = "multi_thread")]
