@@ -161,9 +161,12 @@ fn span_layer<S>(spans: &SdkTracerProvider) -> impl Layer<S> + Send + Sync + use
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
-    let ours =
-        filter::filter_fn(|of| of.target().starts_with("darner") && *of.level() <= tracing::Level::DEBUG)
-            .with_max_level_hint(filter::LevelFilter::DEBUG);
+    let ours = filter::filter_fn(|of| {
+        // An event costs an allocation in every recorded span, sampled or not: decisions logged at debug stay out.
+        let wanted = if of.is_span() { tracing::Level::DEBUG } else { tracing::Level::INFO };
+        of.target().starts_with("darner") && *of.level() <= wanted
+    })
+    .with_max_level_hint(filter::LevelFilter::DEBUG);
     tracing_opentelemetry::layer()
         .with_tracer(spans.tracer("darner"))
         .with_location(false)
