@@ -36,6 +36,8 @@ mod record;
 mod shelves;
 mod store;
 mod stored;
+#[cfg(test)]
+mod testing;
 
 pub use config::{Now, StoreConfig};
 pub use error::{FinishError, ReadError, StoreError, WriteError};

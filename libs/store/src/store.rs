@@ -147,7 +147,7 @@ impl Store {
 
     /// Removes every object, finished or partial, whose provenance holds this upstream or one below it; how many.
     pub async fn purge_upstream(&self, prefix: &str) -> usize {
-        let keys = self.room.from_upstream(prefix);
+        let keys = self.room.keys_from(prefix);
         for key in &keys {
             self.purge(key).await;
         }

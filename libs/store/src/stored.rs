@@ -30,7 +30,7 @@ pub(crate) struct Object {
     pub(crate) file: Arc<File>,
     pub(crate) checked: Arc<Checked>,
     pub(crate) digests: Vec<PieceDigest>,
-    pub(crate) attestation: Mutex<Option<Option<Bytes>>>,
+    pub(crate) attestation: Mutex<Option<Bytes>>,
 }
 
 /// A finished object. It is not evicted while a clone lives.
@@ -77,12 +77,15 @@ impl Stored {
     /// The confirmed attestation, opaque here.
     pub fn attestation(&self) -> Option<Bytes> {
         let mut known = lock(&self.object.attestation);
-        known.get_or_insert_with(|| self.room.index().attestation(&self.object.key)).clone()
+        if known.is_none() {
+            *known = self.room.index().attestation(&self.object.key);
+        }
+        known.clone()
     }
 
     /// Keeps the confirmed attestation.
     pub fn set_attestation(&self, attestation: Bytes) {
-        *lock(&self.object.attestation) = Some(Some(attestation.clone()));
+        *lock(&self.object.attestation) = Some(attestation.clone());
         self.room.note_attestation(&self.object.key, attestation);
     }
 

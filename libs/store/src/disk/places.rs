@@ -129,14 +129,11 @@ impl Places {
     /// The finished files of both trees, with their sizes. Names that mean nothing are left out.
     pub(crate) fn finished(&self) -> io::Result<Vec<(ObjectKey, u64)>> {
         let mut found = Vec::new();
-        let kinds: [(PathBuf, fn(Oid) -> ObjectKey); 2] = [
-            (self.objects(), ObjectKey::Sha256),
-            (self.urls(), |oid| ObjectKey::Url(UrlKey::from_bytes(*oid.as_bytes()))),
-        ];
-        for (tree, kind) in kinds {
+        for (tree, urls) in [(self.objects(), false), (self.urls(), true)] {
             for path in files_two_levels_down(&tree)? {
                 let name = path.file_name().and_then(|name| name.to_str());
-                let Some(key) = name.and_then(|name| name.parse().ok()).map(kind) else { continue };
+                let Some(digest) = name.and_then(|name| name.parse::<Oid>().ok()) else { continue };
+                let key = if urls { url_key(digest) } else { ObjectKey::Sha256(digest) };
                 let metadata = fs::symlink_metadata(&path);
                 if let Ok(metadata) = metadata
                     && metadata.is_file()
@@ -179,13 +176,17 @@ fn partial_name(key: &ObjectKey) -> String {
     }
 }
 
+fn url_key(digest: Oid) -> ObjectKey {
+    ObjectKey::Url(UrlKey::from_bytes(*digest.as_bytes()))
+}
+
 fn meaning_of(name: &str) -> Found {
     if name.starts_with("scrap-") {
         return Found::Scrap;
     }
     let (stem, journal) = name.strip_suffix(JOURNAL_SUFFIX).map_or((name, false), |stem| (stem, true));
     let key = match stem.strip_prefix(URL_PREFIX) {
-        Some(digest) => digest.parse::<Oid>().map(|oid| ObjectKey::Url(UrlKey::from_bytes(*oid.as_bytes()))),
+        Some(digest) => digest.parse::<Oid>().map(url_key),
         None => stem.parse::<Oid>().map(ObjectKey::Sha256),
     };
     match key {

@@ -109,16 +109,18 @@ impl Growth {
 
     /// The same object after this one failed: what is whole stays, who was writing is out.
     pub(crate) fn successor(&mut self, why: &str) -> Self {
-        let mut next = Self::new(self.layout);
-        next.whole = self.whole.clone();
-        next.unproved = self.unproved.clone();
-        next.digests = self.digests.clone();
-        next.attested = self.attested.clone();
-        next.statements = self.statements.clone();
-        next.reading = self.reading.clone();
-        next.upstreams = self.upstreams.clone();
-        next.media = self.media.clone();
-        next.era = self.era + 1;
+        let next = Self {
+            whole: self.whole.clone(),
+            unproved: self.unproved.clone(),
+            digests: self.digests.clone(),
+            attested: self.attested.clone(),
+            statements: self.statements.clone(),
+            reading: self.reading.clone(),
+            upstreams: self.upstreams.clone(),
+            media: self.media.clone(),
+            era: self.era + 1,
+            ..Self::new(self.layout)
+        };
         self.writing.clear();
         self.outcome = Some(Outcome::Failed(why.to_owned()));
         next

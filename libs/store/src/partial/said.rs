@@ -13,6 +13,10 @@ impl Partial {
     /// Takes digests somebody vouches for, with the signed statement that says so. False when they are refused: of
     /// another reading while pieces are held, in contradiction to this reading, or outside of the object. Whole
     /// pieces under other digests are dropped.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a signed statement says; the callers have it in these parts"
+    )]
     pub fn attest(
         &self,
         first: PieceIndex,

@@ -77,7 +77,7 @@ impl Room {
     }
 
     /// The keys whose provenance lies under a prefix: the upstream itself, or a path below it.
-    pub(super) fn from_upstream(&self, prefix: &str) -> Vec<ObjectKey> {
+    pub(super) fn keys_from(&self, prefix: &str) -> Vec<ObjectKey> {
         let prefix = prefix.trim_end_matches('/');
         let under = |upstream: &String| {
             upstream.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -7,6 +7,7 @@
 //! the notes takes no lock of the left.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -103,25 +104,18 @@ impl Room {
         }
         let same =
             |object: &Arc<Object>| Stamp::of(&object.file).is_ok_and(|stamp| stamp.same_file(&on_disk));
-        let object = match open.filter(same) {
-            Some(object) => object,
-            None => {
-                let file = match File::open(&path) {
-                    Ok(file) => Arc::new(file),
-                    Err(error) => {
-                        tracing::warn!(%error, %key, "an object cannot be opened");
-                        return Looked::Absent;
-                    }
-                };
-                let digests = self.index.digests(key).and_then(|bytes| PieceDigest::list(&bytes));
-                let complete =
-                    |digests: &Vec<PieceDigest>| u32::try_from(digests.len()).ok() == layout.piece_count();
-                let Some(digests) = digests.filter(complete) else {
-                    return Looked::Pending(self.doubt(&mut shelves, key, size));
-                };
-                let attestation = Mutex::default();
-                Arc::new(Object { key: *key, layout, size, file, checked, digests, attestation })
-            }
+        let object = if let Some(object) = open.filter(same) {
+            object
+        } else {
+            let Some(file) = opened(&path) else { return Looked::Absent };
+            let digests = self.index.digests(key).and_then(|bytes| PieceDigest::list(&bytes));
+            let complete =
+                |digests: &Vec<PieceDigest>| u32::try_from(digests.len()).ok() == layout.piece_count();
+            let Some(digests) = digests.filter(complete) else {
+                return Looked::Pending(doubt(&mut shelves, key, size));
+            };
+            let attestation = Mutex::default();
+            Arc::new(Object { key: *key, layout, size, file, checked, digests, attestation })
         };
         if let Some(it) = shelves.finished_mut(key) {
             it.open = Arc::downgrade(&object);
@@ -140,16 +134,6 @@ impl Room {
             it.entry.used_ms = now;
             self.index.note(*key, Write { entry: Some(it.entry.clone()), ..Write::default() });
         }
-    }
-
-    /// An object without digests has to be hashed again.
-    fn doubt(&self, shelves: &mut Shelves, key: &ObjectKey, size: u64) -> Pending {
-        let pending = Pending { size, hints: Arc::default(), turnstile: Arc::default() };
-        if let Some((held, _)) = shelves.remove(key) {
-            let what = What::Pending(pending.clone());
-            shelves.insert(*key, Held::new(what, held.keep, held.charge, held.used_ms));
-        }
-        pending
     }
 
     /// The file of an object is gone: so is its record.
@@ -234,4 +218,19 @@ impl std::fmt::Debug for Room {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Room").field("places", &self.places).finish_non_exhaustive()
     }
+}
+
+/// An object without digests has to be hashed again.
+fn doubt(shelves: &mut Shelves, key: &ObjectKey, size: u64) -> Pending {
+    let pending = Pending { size, hints: Arc::default(), turnstile: Arc::default() };
+    if let Some((held, _)) = shelves.remove(key) {
+        let what = What::Pending(pending.clone());
+        shelves.insert(*key, Held::new(what, held.keep, held.charge, held.used_ms));
+    }
+    pending
+}
+
+fn opened(path: &Path) -> Option<Arc<File>> {
+    let file = File::open(path);
+    file.inspect_err(|error| tracing::warn!(%error, "an object cannot be opened")).ok().map(Arc::new)
 }

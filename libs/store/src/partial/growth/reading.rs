@@ -27,18 +27,25 @@ impl Growth {
         }
         let mut end = from;
         let mut piece = self.layout.piece_of(from);
-        while self.whole.contains(piece) {
+        loop {
             let Some(range) = self.layout.piece_range(piece) else { return end };
-            end = end.max(range.end);
+            let here = if self.whole.contains(piece) { range.end } else { self.grown_to(piece, unchecked) };
+            end = end.max(here);
+            if here < range.end {
+                return end;
+            }
             piece += 1;
         }
-        let Some(pen) = self.writing.get(&piece) else { return end };
-        let counts = match unchecked {
+    }
+
+    /// How far a piece being written counts as readable.
+    fn grown_to(&self, piece: PieceIndex, unchecked: Unchecked) -> u64 {
+        let counted = self.writing.get(&piece).filter(|pen| match unchecked {
             Unchecked::None => false,
             Unchecked::Edge => pen.edge,
             Unchecked::Any => true,
-        };
-        if counts { end.max(self.layout.piece_start(piece) + pen.written) } else { end }
+        });
+        self.layout.piece_start(piece) + counted.map_or(0, |pen| pen.written)
     }
 
     /// How to read at most `max` bytes from an offset.

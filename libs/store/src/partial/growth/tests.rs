@@ -196,7 +196,7 @@ struct Model {
 impl Model {
     fn readable(&self, from: u64) -> u64 {
         let byte_is_here = |at: u64| {
-            let piece = (at / PIECE) as u32;
+            let piece = u32::try_from(at / PIECE).unwrap();
             self.whole.contains(&piece) || self.written.get(&piece).is_some_and(|n| at % PIECE < *n)
         };
         // Growth happens in eighths of a piece, so that looking at each eighth is enough.
