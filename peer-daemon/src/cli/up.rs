@@ -4,16 +4,16 @@
 //! on (DESIGN section 7). After a crash of this process the children end by themselves; the next `up` with the same
 //! `--data` waits for that and starts with what they hold.
 
-mod args;
-mod child;
-mod document;
-mod home;
-mod keys;
-mod plan;
-mod process;
-mod ready;
-mod report;
-mod values;
+pub mod args;
+pub mod child;
+pub mod document;
+pub mod home;
+pub mod keys;
+pub mod plan;
+pub mod process;
+pub mod ready;
+pub mod report;
+pub mod values;
 
 use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
@@ -58,7 +58,7 @@ pub async fn run(args: UpArgs) -> Outcome {
         () = stop.asked() => Err(Failure::negative("stopped while starting")),
     };
     let ended = match started {
-        Ok(()) => up.tell(args.json).map(|()| ()),
+        Ok(()) => up.tell(args.json),
         Err(failure) => Err(failure),
     };
     let ended = match ended {
@@ -196,8 +196,12 @@ impl Up {
         let path = self.binaries.join(part.binary());
         match path.metadata() {
             Ok(there) if there.is_file() => Ok(path),
-            _ => Err(Failure::negative(format!("`{}` is not beside `darner`: {}", part.binary(), path.display()))
-                .hint("install or build all executables of Darner into one directory")),
+            _ => Err(Failure::negative(format!(
+                "`{}` is not beside `darner`: {}",
+                part.binary(),
+                path.display()
+            ))
+            .hint("install or build all executables of Darner into one directory")),
         }
     }
 

@@ -43,7 +43,7 @@ pub struct UpArgs {
     /// Redis for the manager (comes later)
     #[arg(long, value_name = "URL")]
     pub redis: Option<String>,
-    /// Database of the manager: sqlite://PATH (others come later)
+    /// Database of the manager: `sqlite://PATH` (others come later)
     #[arg(long, value_name = "URL")]
     pub database: Option<String>,
     /// Where traces go (OTLP over gRPC)

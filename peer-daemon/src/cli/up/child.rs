@@ -39,9 +39,9 @@ pub struct Child {
     pub place: Place,
     /// What it said when it was ready.
     pub ready: Ready,
-    child: tokio::process::Child,
+    running: tokio::process::Child,
     /// Held open for as long as the child shall live.
-    _input: Option<ChildStdin>,
+    input: Option<ChildStdin>,
     words: LastWords,
     readers: JoinSet<()>,
 }
@@ -64,7 +64,7 @@ impl Child {
             readers.spawn(keep(errors, words.clone()));
         }
         let input = child.stdin.take();
-        Ok(Self { process, place, ready: Ready::default(), child, _input: input, words, readers })
+        Ok(Self { process, place, ready: Ready::default(), running: child, input, words, readers })
     }
 
     /// Waits until it has written its ready file and its admin port answers; the failure tells its last words.
@@ -94,12 +94,12 @@ impl Child {
 
     /// How it ended, when it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+        self.running.try_wait().ok().flatten()
     }
 
     /// Resolves when it ends.
     pub async fn wait(&mut self) -> Option<ExitStatus> {
-        self.child.wait().await.ok()
+        self.running.wait().await.ok()
     }
 
     /// Words for a process that ended though nobody asked it to.
@@ -120,19 +120,20 @@ impl Child {
 
     /// Waits for its end until `until`, then kills it. True when it ended by itself.
     pub async fn gone_by(&mut self, until: Instant) -> bool {
-        if tokio::time::timeout_at(until, self.child.wait()).await.is_ok() {
+        if tokio::time::timeout_at(until, self.running.wait()).await.is_ok() {
+            self.input = None;
             return true;
         }
         if let Some(pid) = self.pid() {
             end(pid, Signal::KILL);
         }
-        drop(self.child.wait().await);
+        drop(self.running.wait().await);
         false
     }
 
     /// Its number, while it has not been waited for.
     fn pid(&self) -> Option<Pid> {
-        self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw)
+        self.running.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw)
     }
 
     fn told(&self, what: String) -> Failure {
@@ -158,7 +159,11 @@ pub async fn check(executable: &Path, process: Process, place: &Place) -> Result
     }
     let section = process.part.section();
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(Failure::usage(format!("`{section}.config` is not right for {}:\n{}", process.name(), said.trim_end())))
+    Err(Failure::usage(format!(
+        "`{section}.config` is not right for {}:\n{}",
+        process.name(),
+        said.trim_end()
+    )))
 }
 
 fn plain(executable: &Path, place: &Place) -> Command {

@@ -55,7 +55,10 @@ pub fn document(process: Process, source: &Source<'_>, doors: Option<&Doors>) ->
         Part::Manager => lay_over(&mut document, manager(source)),
         Part::SeedPeer => {
             lay_over(&mut document, reading(source));
-            lay_over(&mut document, json!({ "keys": { "grants": text(&source.keys.grants(process.index)) } }));
+            lay_over(
+                &mut document,
+                json!({ "keys": { "grants": text(&source.keys.grants(process.index)) } }),
+            );
         }
         Part::PeerDaemon => {
             lay_over(&mut document, reading(source));
@@ -162,7 +165,11 @@ mod tests {
             seeds: vec!["127.0.0.1:3".into()],
         };
         let doors = Doors { git: "127.0.0.1:65001".into(), socket: "/c/peer-daemon-0/daemon.sock".into() };
-        document(process, &Source { plan: &plan, place: &place, keys: &keys, reached: &reached }, Some(&doors))
+        document(
+            process,
+            &Source { plan: &plan, place: &place, keys: &keys, reached: &reached },
+            Some(&doors),
+        )
     }
 
     #[test]

@@ -83,17 +83,19 @@ impl Home {
     pub async fn clear(&self, place: &Place) -> Result<(), Failure> {
         private_directory(&place.home)?;
         private_directory(&place.data)?;
-        if let Some(pid) = Ready::read(&place.ready).and_then(|ready| living(ready.pid, &place.config)) {
-            if !gone(pid, place, ORPHAN_DRAIN).await {
-                end(pid, Signal::KILL);
-                if !gone(pid, place, ORPHAN_DEATH).await {
-                    let told = format!("process {} of an earlier run does not end", pid.as_raw_nonzero());
-                    return Err(Failure::negative(told).hint("stop it, then try again"));
-                }
+        if let Some(pid) = Ready::read(&place.ready).and_then(|ready| living(ready.pid, &place.config))
+            && !gone(pid, place, ORPHAN_DRAIN).await
+        {
+            end(pid, Signal::KILL);
+            if !gone(pid, place, ORPHAN_DEATH).await {
+                let told = format!("process {} of an earlier run does not end", pid.as_raw_nonzero());
+                return Err(Failure::negative(told).hint("stop it, then try again"));
             }
         }
         match std::fs::remove_file(&place.ready) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("remove", &place.ready, &error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(io("remove", &place.ready, &error))
+            }
             _ => Ok(()),
         }
     }
@@ -126,7 +128,7 @@ pub fn passing_directory(what: &str) -> Result<PathBuf, Failure> {
 /// Asks a process to end.
 pub fn end(pid: Pid, signal: Signal) {
     // It may have ended just now; that is what was wanted.
-    drop(kill_process(pid, signal));
+    kill_process(pid, signal).unwrap_or_default();
 }
 
 /// The process, when it still runs with this very configuration: numbers are used again, files are not.

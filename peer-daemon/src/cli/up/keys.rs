@@ -78,9 +78,11 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let ring = KeyRing::of(directory.path());
         provide(&ring, 1).expect("keys");
-        let before = (std::fs::read(ring.tickets()).expect("file"), std::fs::read(ring.grants(0)).expect("file"));
+        let before =
+            (std::fs::read(ring.tickets()).expect("file"), std::fs::read(ring.grants(0)).expect("file"));
         provide(&ring, 2).expect("keys");
-        let after = (std::fs::read(ring.tickets()).expect("file"), std::fs::read(ring.grants(0)).expect("file"));
+        let after =
+            (std::fs::read(ring.tickets()).expect("file"), std::fs::read(ring.grants(0)).expect("file"));
         assert_eq!(before, after);
         assert_eq!(std::fs::read_to_string(ring.grants_public()).expect("file").lines().count(), 2);
     }

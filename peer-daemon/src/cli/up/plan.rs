@@ -59,7 +59,7 @@ pub struct Plan {
 pub fn make(args: &UpArgs, values: Values) -> Result<Plan, Failure> {
     later(args)?;
     let mut mistakes = Vec::new();
-    let peers = args.peers.or(values.dfdaemon.count()).unwrap_or(DEFAULT_PEERS);
+    let peers = args.peers.or_else(|| values.dfdaemon.count()).unwrap_or(DEFAULT_PEERS);
     if peers == 0 {
         mistakes.push("`dfdaemon.replicas`: a cluster needs at least one daemon".to_owned());
     }
@@ -72,8 +72,8 @@ pub fn make(args: &UpArgs, values: Values) -> Result<Plan, Failure> {
         return Err(Failure::usage(mistakes.join("\n       ")));
     }
     Ok(Plan {
-        schedulers: args.schedulers.or(values.scheduler.count()).unwrap_or(DEFAULT_SCHEDULERS),
-        seeds: args.seeds.or(values.seed_peer.count()).unwrap_or(DEFAULT_SEEDS),
+        schedulers: args.schedulers.or_else(|| values.scheduler.count()).unwrap_or(DEFAULT_SCHEDULERS),
+        seeds: args.seeds.or_else(|| values.seed_peer.count()).unwrap_or(DEFAULT_SEEDS),
         peers,
         port: first_port(args, &values),
         upstreams,
@@ -97,7 +97,9 @@ fn later(args: &UpArgs) -> Result<(), Failure> {
             .hint("leave it out, or give sqlite://PATH; the manager makes its own SQLite file otherwise"));
     }
     if args.lfs_server {
-        return Err(Failure::later("`--lfs-server`").hint("leave it out: any Git LFS server can be an upstream"));
+        return Err(
+            Failure::later("`--lfs-server`").hint("leave it out: any Git LFS server can be an upstream")
+        );
     }
     Ok(())
 }
@@ -122,12 +124,8 @@ fn first_port(args: &UpArgs, values: &Values) -> FirstPort {
         .and_then(|proxy| proxy.pointer("/tcpListen/port"))
         .and_then(serde_json::Value::as_u64)
         .and_then(|port| u16::try_from(port).ok());
-    match (args.port, listed) {
-        (Some(port), _) => FirstPort::Exactly(port),
-        // The documents' own value is our default: on a laptop where it is taken they should still work.
-        (None, Some(GIT_PORT) | None) => FirstPort::Usual,
-        (None, Some(port)) => FirstPort::Exactly(port),
-    }
+    // The documents' own value is our default: on a laptop where it is taken they should still work.
+    args.port.or_else(|| listed.filter(|&port| port != GIT_PORT)).map_or(FirstPort::Usual, FirstPort::Exactly)
 }
 
 fn upstream_mistake(entry: &str) -> Option<String> {
@@ -159,7 +157,10 @@ fn zones(entries: &[String], peers: u16, mistakes: &mut Vec<String>) -> BTreeMap
                 zones.insert(index, zone.to_owned());
             }
             Some((index, _)) if index >= peers => {
-                mistakes.push(format!("`--zone-of {entry}`: there are only the daemons 0 to {}", peers.saturating_sub(1)));
+                mistakes.push(format!(
+                    "`--zone-of {entry}`: there are only the daemons 0 to {}",
+                    peers.saturating_sub(1)
+                ));
             }
             _ => mistakes.push(format!("`--zone-of {entry}`: write I=ZONE")),
         }
@@ -187,7 +188,8 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file_and_the_file_over_the_defaults() {
-        let file = values::parse("dfdaemon: {replicas: 5}\nseedPeer: {replicas: 3}\notlp: http://file:4317\n");
+        let file =
+            values::parse("dfdaemon: {replicas: 5}\nseedPeer: {replicas: 3}\notlp: http://file:4317\n");
         let args = UpArgs { peers: Some(4), ..UpArgs::default() };
         let plan = make(&args, file.expect("fine")).expect("fine");
         assert_eq!((plan.peers, plan.seeds), (4, 3));
@@ -238,7 +240,8 @@ mod tests {
     #[test]
     fn the_seed_documents_port_is_used_unless_the_flag_says_otherwise() {
         let file = |port: u16| {
-            values::parse(&format!("dfdaemon: {{config: {{proxy: {{tcpListen: {{port: {port}}}}}}}}}")).expect("fine")
+            values::parse(&format!("dfdaemon: {{config: {{proxy: {{tcpListen: {{port: {port}}}}}}}}}"))
+                .expect("fine")
         };
         assert_eq!(make(&UpArgs::default(), file(7001)).expect("fine").port, FirstPort::Exactly(7001));
         assert_eq!(make(&UpArgs::default(), file(GIT_PORT)).expect("fine").port, FirstPort::Usual);

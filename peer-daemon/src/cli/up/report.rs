@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::child::Child;
 use super::plan::Plan;
 use super::process::Part;
+use crate::cli::show;
 
 /// The whole cluster, in the contract's exact shape.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,16 +140,19 @@ pub fn words(cluster: &Cluster, data: &Path, lines: &str) -> String {
         cluster.seed_peers.len(),
         cluster.peer_daemons.len()
     );
-    words.push_str(&format!("  manager   {}\n", cluster.manager.url));
-    words.push_str(&format!(
-        "            user {}, password in {}\n",
-        cluster.admin.user,
-        cluster.admin.password_file.display()
-    ));
+    show::add(&mut words, format_args!("  manager   {}\n", cluster.manager.url));
+    show::add(
+        &mut words,
+        format_args!(
+            "            user {}, password in {}\n",
+            cluster.admin.user,
+            cluster.admin.password_file.display()
+        ),
+    );
     for daemon in &cluster.peer_daemons {
-        words.push_str(&format!("  git       http://{}\n", daemon.proxy));
+        show::add(&mut words, format_args!("  git       http://{}\n", daemon.proxy));
     }
-    words.push_str(&format!("  data      {}\n\n", data.display()));
+    show::add(&mut words, format_args!("  data      {}\n\n", data.display()));
     words.push_str(lines);
     words.push_str("\nCtrl-C ends it.");
     words
@@ -194,7 +198,9 @@ mod tests {
     #[test]
     fn the_words_name_the_console_the_password_file_and_every_git_address() {
         let words = words(&example(), Path::new("/c"), "git config --global a b\n");
-        for wanted in ["http://127.0.0.1:1", "admin-password", "http://127.0.0.1:65001", "git config --global a b"] {
+        for wanted in
+            ["http://127.0.0.1:1", "admin-password", "http://127.0.0.1:65001", "git config --global a b"]
+        {
             assert!(words.contains(wanted), "{wanted} in {words}");
         }
     }

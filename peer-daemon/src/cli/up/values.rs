@@ -261,8 +261,9 @@ jaeger:
 
     #[test]
     fn every_unknown_key_is_named_with_its_whole_path() {
-        let mistakes = parse("bogus: 1\nscheduler:\n  replica: 2\n  metrics: {on: true}\njaeger: {port: 1}\n")
-            .expect_err("four words nobody knows");
+        let mistakes =
+            parse("bogus: 1\nscheduler:\n  replica: 2\n  metrics: {on: true}\njaeger: {port: 1}\n")
+                .expect_err("four words nobody knows");
         for path in ["`bogus`", "`scheduler.replica`", "`scheduler.metrics.on`", "`jaeger.port`"] {
             assert!(mistakes.iter().any(|mistake| mistake.contains(path)), "{path} in {mistakes:?}");
         }

@@ -42,7 +42,8 @@ const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_process_is_ready_once_it_says_so() {
-    let script = script("echo '{\"pid\": 4, \"grpc\": \"127.0.0.1:9\"}' > $READY.new; mv $READY.new $READY; read end");
+    let script =
+        script("echo '{\"pid\": 4, \"grpc\": \"127.0.0.1:9\"}' > $READY.new; mv $READY.new $READY; read end");
     let mut child = started(&script);
     child.become_ready(SOON).await.expect("ready");
     assert_eq!(child.ready.grpc.as_deref(), Some("127.0.0.1:9"));
@@ -70,7 +71,7 @@ async fn a_process_that_is_never_ready_is_given_up() {
 async fn closing_its_input_is_all_a_child_needs_to_end() {
     let script = script("read line; exit 7");
     let mut child = started(&script);
-    child._input = None;
+    child.input = None;
     assert_eq!(child.wait().await.and_then(|status| status.code()), Some(7));
 }
 
@@ -90,7 +91,7 @@ async fn a_child_that_obeys_is_not_killed() {
     let mut child = started(&script);
     child.become_ready(SOON).await.expect("ready");
     child.ask_to_end();
-    child._input = None;
+    child.input = None;
     assert!(child.gone_by(Instant::now() + SOON).await);
 }
 
@@ -99,7 +100,7 @@ async fn only_the_last_lines_are_kept_and_long_ones_are_cut() {
     let words = LastWords::default();
     let mut text = String::new();
     for line in 0..100 {
-        text.push_str(&format!("line {line}\n"));
+        crate::cli::show::add(&mut text, format_args!("line {line}\n"));
     }
     text.push_str(&"x".repeat(100_000));
     keep(text.as_bytes(), words.clone()).await;
