@@ -13,8 +13,8 @@ mod prefetch;
 mod relay;
 mod tunnel;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use darner_chassis::clock::Clock;
 use darner_chassis::metrics::{Kind, Metrics};
@@ -47,6 +47,20 @@ pub struct Switches {
     pub bypass: AtomicBool,
     /// Batches start no downloads ahead of their GETs.
     pub no_prefetch: AtomicBool,
+    /// The upstreams that are left of the node's own list; absent: all of them.
+    narrowed: RwLock<Option<Origin>>,
+}
+
+impl Switches {
+    /// Leaves only the upstreams `narrowed` allows; absent: all of the node's own list.
+    pub fn narrow(&self, narrowed: Option<Origin>) {
+        *self.narrowed.write().unwrap_or_else(PoisonError::into_inner) = narrowed;
+    }
+
+    fn allows(&self, scheme: &str, host: &str, port: u16) -> bool {
+        let narrowed = self.narrowed.read().unwrap_or_else(PoisonError::into_inner);
+        narrowed.as_ref().is_none_or(|left| left.allows(scheme, host, port))
+    }
 }
 
 /// The rooms a gate stands on.
@@ -220,7 +234,9 @@ impl Gate {
     fn is_listed(&self, url: &str) -> bool {
         url::Url::parse(url).is_ok_and(|url| {
             let port = url.port_or_known_default().unwrap_or_default();
-            url.host_str().is_some_and(|host| self.origin.allows(url.scheme(), host, port))
+            url.host_str().is_some_and(|host| {
+                self.origin.allows(url.scheme(), host, port) && self.switches.allows(url.scheme(), host, port)
+            })
         })
     }
 }

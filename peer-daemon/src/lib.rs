@@ -6,14 +6,22 @@
 
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests state their sizes in plain numbers"))]
 
+pub mod acting;
+pub mod cli;
 pub mod config;
 pub mod credential;
+pub mod daemon;
 pub mod edge;
 pub mod gate;
+pub mod node;
 pub mod prober;
 pub mod proof;
 pub mod reply;
 pub mod route;
+pub mod service;
 pub mod stories;
 pub mod tainted;
 pub mod ticket;
+
+pub use config::Config;
+pub use daemon::run;

@@ -1,7 +1,8 @@
 //! Reads proof windows: through a seed, whose address the origin knows, or from here where no seed answers.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use darner_chassis::grpc::{TracedChannel, channel};
@@ -23,13 +24,13 @@ const WINDOW_WITHIN: Duration = Duration::from_secs(8);
 pub struct SeedProber {
     cluster: Cluster,
     origin: Origin,
-    alone: bool,
+    alone: Arc<AtomicBool>,
     clients: Mutex<HashMap<String, SeedClient<TracedChannel>>>,
 }
 
 impl SeedProber {
-    /// Asks the seeds of `cluster`, then (if `alone` is allowed) the origin itself.
-    pub fn new(cluster: Cluster, origin: Origin, alone: bool) -> Self {
+    /// Asks the seeds of `cluster`, then (while `alone` holds) the origin itself.
+    pub fn new(cluster: Cluster, origin: Origin, alone: Arc<AtomicBool>) -> Self {
         Self { cluster, origin, alone, clients: Mutex::default() }
     }
 
@@ -84,7 +85,7 @@ impl Prober for SeedProber {
                 return read;
             }
         }
-        if !self.alone {
+        if !self.alone.load(Ordering::Relaxed) {
             let message = "no seed can be reached to check this credential".to_owned();
             return Err(v1::Refusal { status: 0, message, retry_after_s: 5 });
         }

@@ -9,7 +9,7 @@
 mod held;
 mod verdicts;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use darner_chassis::clock::{Clock, Random};
 use darner_chassis::metrics::Metrics;
@@ -57,7 +57,7 @@ pub struct Proof {
     store: Store,
     prober: Arc<dyn Prober>,
     verdicts: Verdicts,
-    public: Vec<String>,
+    public: RwLock<Vec<String>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     metrics: Metrics,
@@ -79,9 +79,13 @@ impl Proof {
         metrics: Metrics,
     ) -> Self {
         let Seams { clock, random } = seams;
-        let public =
-            public.iter().map(|prefix| provenance(&format!("{}/-", prefix.trim_end_matches('/')))).collect();
+        let public = RwLock::new(normal(&public));
         Self { store, prober, verdicts: Verdicts::default(), public, clock, random, metrics }
+    }
+
+    /// Replaces the public prefixes.
+    pub fn set_public(&self, public: &[String]) {
+        *self.public.write().unwrap_or_else(PoisonError::into_inner) = normal(public);
     }
 
     /// Whether the bearer of `credential` may read `held`.
@@ -113,7 +117,7 @@ impl Proof {
         let opens = |prefix: &String| {
             under(&named, prefix) && upstreams.iter().any(|upstream| under(upstream, prefix))
         };
-        self.public.iter().any(opens).then_some("public")
+        self.public.read().unwrap_or_else(PoisonError::into_inner).iter().any(opens).then_some("public")
     }
 
     /// The credential was accepted elsewhere (a seed opened the object with it): it is not proved again for a while.
@@ -185,6 +189,11 @@ pub struct Seams {
 /// A refusal that may mean "I cannot read that far without ranges".
 const fn is_unclear(refusal: &v1::Refusal) -> bool {
     !matches!(refusal.status, 401 | 403 | 404 | 410 | 429 | 451 | 503)
+}
+
+/// Prefixes as provenance writes them.
+fn normal(public: &[String]) -> Vec<String> {
+    public.iter().map(|prefix| provenance(&format!("{}/-", prefix.trim_end_matches('/')))).collect()
 }
 
 fn under(upstream: &str, prefix: &str) -> bool {
