@@ -15,7 +15,6 @@ pub mod grpc;
 mod keyfile;
 pub mod metrics;
 pub mod net;
-pub mod parent;
 pub mod seal;
 mod serving;
 pub mod settings;
