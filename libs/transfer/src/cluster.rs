@@ -11,7 +11,10 @@ mod disk;
 mod inventory;
 mod ledger;
 mod outbox;
+mod shared;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use std::path::PathBuf;
@@ -23,7 +26,7 @@ use darner_proto::v1;
 use tokio::sync::watch;
 
 pub use inventory::{Announced, Inventory};
-use stream::Shared;
+use shared::Shared;
 
 /// Parents to take one object from, best first; replaced as a whole by every order.
 pub type Parents = Arc<Vec<v1::Parent>>;
@@ -71,7 +74,8 @@ impl Cluster {
     /// Reads the last membership from disk and starts one stream per scheduler on `tasks`. Never waits for any of them.
     pub fn start(config: ClusterConfig, inventory: impl Inventory, tasks: &Tasks) -> Self {
         let shared = Shared::new(config);
-        stream::start(&shared, Arc::new(inventory), tasks);
+        let inventory: Arc<dyn Inventory> = Arc::new(inventory);
+        stream::start(&shared, &inventory, tasks);
         Self { shared }
     }
 

@@ -1,32 +1,30 @@
-//! One long-lived stream per scheduler, and the state they share with the handle.
+//! One long-lived stream per scheduler.
 //!
 //! Two kinds of tasks: one that hears what changed in the store and notes it for the scheduler that owns the key, and
 //! one per scheduler that dials, introduces this node, says everything, then what changes. A stream that breaks is
 //! dialled again after a jittered pause; nothing is lost by it, because a new stream begins with everything.
 
 use std::collections::hash_map::DefaultHasher;
+use std::convert::Infallible;
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Duration;
 
 use darner_chassis::tasks::Tasks;
-use darner_lfs::{ObjectKey, rendezvous};
 use darner_proto::v1;
 use darner_proto::v1::node_message::Message;
 use darner_proto::v1::scheduler_message::Message as Said;
 use darner_proto::{PROTOCOL_VERSION, convert, features};
 use darner_store::Item;
 use futures::StreamExt as _;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::inventory::{Announced, Inventory};
-use super::ledger::{LIMIT, Ledger};
-use super::outbox::{self, Outbox};
-use super::views::Views;
-use super::{ClusterConfig, Membership, Parents, disk};
+use super::shared::{Link, Shared, lock, now_ms};
+use super::{disk, outbox};
 
 /// Changes of the holdings are gathered this long, so that a Batch that lands is a message and not a thousand.
 const GATHER: Duration = Duration::from_millis(50);
@@ -40,24 +38,6 @@ const PAUSE_MS: (u64, u64) = (1_000, 10_000);
 const KEEP: Duration = Duration::from_secs(1);
 /// Messages under way to the transport.
 const QUEUE: usize = 16;
-
-/// What the handle and the streams share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    config: ClusterConfig,
-    links: Vec<Link>,
-    views: Mutex<Views>,
-    membership: watch::Sender<Arc<Membership>>,
-    ledger: Mutex<Ledger>,
-}
-
-/// What is owed to one scheduler.
-#[derive(Debug)]
-struct Link {
-    address: String,
-    outbox: Mutex<Outbox>,
-    owed: Notify,
-}
 
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
@@ -80,114 +60,8 @@ enum Broken {
     Address(String),
 }
 
-/// A lock whose owner panicked holds data that is still whole: every change below is one step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The edge: pure code gets its time from here.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-impl Shared {
-    pub(super) fn new(config: ClusterConfig) -> Arc<Self> {
-        let kept = config.state_file.as_deref().map(disk::read).unwrap_or_default();
-        let link = |address: &String| Link {
-            address: address.clone(),
-            outbox: Mutex::default(),
-            owed: Notify::new(),
-        };
-        let links: Vec<Link> = config.schedulers.iter().map(link).collect();
-        let views = Views::new(links.len(), kept.clone());
-        Arc::new(Self {
-            links,
-            views: Mutex::new(views),
-            membership: watch::Sender::new(Arc::new(kept)),
-            ledger: Mutex::new(Ledger::new(LIMIT)),
-            config,
-        })
-    }
-
-    pub(super) const fn identity(&self) -> &v1::NodeIdentity {
-        &self.config.identity
-    }
-
-    pub(super) fn seed_peers(&self) -> &[String] {
-        &self.config.seed_peers
-    }
-
-    pub(super) const fn membership(&self) -> &watch::Sender<Arc<Membership>> {
-        &self.membership
-    }
-
-    pub(super) fn schedulers(&self) -> Vec<(String, bool)> {
-        let views = lock(&self.views);
-        let connected = |(at, link): (usize, &Link)| (link.address.clone(), views.connected(at));
-        self.links.iter().enumerate().map(connected).collect()
-    }
-
-    /// The one scheduler that knows about this key.
-    fn owner(&self, key: &ObjectKey) -> Option<&Link> {
-        match self.links.as_slice() {
-            [] => None,
-            [only] => Some(only),
-            links => rendezvous::rank(key, links, |link| &link.address).first().copied(),
-        }
-    }
-
-    fn owe(&self, key: &ObjectKey, what: impl FnOnce(&mut Outbox)) {
-        if let Some(link) = self.owner(key) {
-            what(&mut lock(&link.outbox));
-            link.owed.notify_one();
-        }
-    }
-
-    pub(super) fn want(&self, wants: Vec<(ObjectKey, Option<u64>)>) {
-        for (key, size) in wants {
-            if lock(&self.ledger).want(key, size) {
-                self.owe(&key, |outbox| outbox.want(key, size));
-            }
-        }
-    }
-
-    pub(super) fn orders(&self, key: &ObjectKey) -> watch::Receiver<Parents> {
-        lock(&self.ledger).orders(*key)
-    }
-
-    pub(super) fn forget(&self, key: &ObjectKey) {
-        if lock(&self.ledger).forget(key) {
-            self.owe(key, |outbox| outbox.forget(*key));
-        }
-    }
-
-    pub(super) fn trouble(&self, key: &ObjectKey, parent_id: &str, kind: v1::TroubleKind) {
-        self.owe(key, |outbox| outbox.trouble(*key, parent_id, kind));
-    }
-
-    pub(super) fn load(&self, load: &v1::Load) {
-        for link in &self.links {
-            lock(&link.outbox).load(*load);
-            link.owed.notify_one();
-        }
-    }
-
-    /// Publishes the members as they are now, when they differ.
-    fn publish(&self) {
-        let merged = lock(&self.views).merged(now_ms());
-        self.membership.send_if_modified(|known| {
-            let changed = **known != merged;
-            if changed {
-                *known = Arc::new(merged);
-            }
-            changed
-        });
-    }
-}
-
 /// Starts the tasks: news of the store, one stream per scheduler, the copy on disk.
-pub(super) fn start(shared: &Arc<Shared>, inventory: Arc<dyn Inventory>, tasks: &Tasks) {
+pub(super) fn start(shared: &Arc<Shared>, inventory: &Arc<dyn Inventory>, tasks: &Tasks) {
     if shared.links.is_empty() {
         return;
     }
@@ -196,7 +70,7 @@ pub(super) fn start(shared: &Arc<Shared>, inventory: Arc<dyn Inventory>, tasks: 
         tasks.spawn("cluster state file", keep_on_disk(Arc::clone(shared), path));
     }
     for at in 0..shared.links.len() {
-        tasks.spawn("cluster stream", stay_joined(Arc::clone(shared), at, Arc::clone(&inventory)));
+        tasks.spawn("cluster stream", stay_joined(Arc::clone(shared), at, Arc::clone(inventory)));
     }
 }
 
@@ -273,7 +147,7 @@ impl Stream<'_> {
         }
     }
 
-    async fn join(&mut self) -> Result<std::convert::Infallible, Broken> {
+    async fn join(&mut self) -> Result<Infallible, Broken> {
         let (out, queue) = mpsc::channel(QUEUE);
         let hello = v1::Hello {
             protocol_version: PROTOCOL_VERSION,
@@ -288,11 +162,11 @@ impl Stream<'_> {
         let opened = timeout(WELCOME, client.join(ReceiverStream::new(queue)));
         let mut said = opened.await.map_err(|_late| Broken::NoWelcome)??.into_inner();
         let first = timeout(WELCOME, said.message()).await.map_err(|_late| Broken::NoWelcome)??;
-        self.welcome(first.and_then(|first| first.message))?;
+        self.welcome(first.as_ref().and_then(|first| first.message.as_ref()))?;
         self.exchange(&out, said).await
     }
 
-    fn welcome(&mut self, first: Option<Said>) -> Result<(), Broken> {
+    fn welcome(&mut self, first: Option<&Said>) -> Result<(), Broken> {
         let Some(Said::Welcome(welcome)) = first else { return Err(Broken::NoWelcome) };
         if welcome.protocol_version != PROTOCOL_VERSION {
             return Err(Broken::Protocol(welcome.protocol_version));
@@ -304,10 +178,8 @@ impl Stream<'_> {
         let skew_ms =
             i64::try_from(welcome.clock_ms).unwrap_or(i64::MAX) - i64::try_from(now_ms()).unwrap_or(i64::MAX);
         tracing::info!(scheduler = %self.link.address, epoch = welcome.epoch, skew_ms, "joined scheduler");
-        let wanted: Vec<_> = lock(&self.shared.ledger)
-            .wanted()
-            .filter(|(key, _)| self.shared.owner(key).is_some_and(|owner| std::ptr::eq(owner, self.link)))
-            .collect();
+        let wanted: Vec<_> =
+            lock(&self.shared.ledger).wanted().filter(|(key, _)| self.shared.owns(self.link, key)).collect();
         lock(&self.link.outbox).restart(wanted.into_iter());
         Ok(())
     }
@@ -317,7 +189,7 @@ impl Stream<'_> {
         &mut self,
         out: &mpsc::Sender<v1::NodeMessage>,
         mut said: tonic::Streaming<v1::SchedulerMessage>,
-    ) -> Result<std::convert::Infallible, Broken> {
+    ) -> Result<Infallible, Broken> {
         // A new stream says its wants first (they cannot wait), then its holdings.
         let mut changes_due = Some(Instant::now());
         self.link.owed.notify_one();
@@ -386,7 +258,7 @@ impl Stream<'_> {
     async fn say_changes(&self, out: &mpsc::Sender<v1::NodeMessage>) -> Result<(), Broken> {
         let full = lock(&self.link.outbox).take_full();
         if full {
-            let items = self.off_thread(|inventory| inventory.all()).await?;
+            let items = self.off_thread(Inventory::all).await?;
             let owned: Vec<Item> = items
                 .into_iter()
                 .filter(|item| {

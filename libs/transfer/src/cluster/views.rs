@@ -18,7 +18,7 @@ const STALE_WELCOMES: u32 = 3;
 /// What the schedulers say, each for itself.
 #[derive(Debug)]
 pub(super) struct Views {
-    views: Vec<View>,
+    by_scheduler: Vec<View>,
     /// Members from before (disk, or the streams that broke) and until when they count beside the views.
     carried: Membership,
     carried_until: u64,
@@ -35,14 +35,14 @@ struct View {
 impl Views {
     /// Of `count` schedulers none of which has said anything; `kept` is what was on disk.
     pub(super) fn new(count: usize, kept: Membership) -> Self {
-        let views = std::iter::repeat_with(View::default).take(count).collect();
-        Self { views, carried: kept, carried_until: 0 }
+        let by_scheduler = std::iter::repeat_with(View::default).take(count).collect();
+        Self { by_scheduler, carried: kept, carried_until: 0 }
     }
 
     /// A stream was welcomed. False: by an older instance than the one heard before, so the stream is not to be used.
     pub(super) fn welcomed(&mut self, at: usize, epoch: u64, now_ms: u64) -> bool {
         let before = self.merged(now_ms);
-        let Some(view) = self.views.get_mut(at) else { return false };
+        let Some(view) = self.by_scheduler.get_mut(at) else { return false };
         if epoch < view.epoch && view.stale_welcomes < STALE_WELCOMES {
             view.stale_welcomes += 1;
             return false;
@@ -55,14 +55,14 @@ impl Views {
 
     /// A stream ended; what it said stays until another scheduler knows better.
     pub(super) fn lost(&mut self, at: usize) {
-        if let Some(view) = self.views.get_mut(at) {
+        if let Some(view) = self.by_scheduler.get_mut(at) {
             view.connected = false;
         }
     }
 
     /// News of one scheduler. False: it is older than what is known.
     pub(super) fn said(&mut self, at: usize, news: v1::Membership) -> bool {
-        let Some(view) = self.views.get_mut(at) else { return false };
+        let Some(view) = self.by_scheduler.get_mut(at) else { return false };
         if news.epoch < view.epoch {
             return false;
         }
@@ -73,7 +73,7 @@ impl Views {
 
     /// Whether orders of this epoch still count; newer ones move the epoch on.
     pub(super) fn accepts(&mut self, at: usize, epoch: u64) -> bool {
-        let Some(view) = self.views.get_mut(at) else { return false };
+        let Some(view) = self.by_scheduler.get_mut(at) else { return false };
         let fresh = epoch >= view.epoch;
         view.epoch = view.epoch.max(epoch);
         fresh
@@ -81,14 +81,18 @@ impl Views {
 
     /// Whether a stream to this scheduler stands.
     pub(super) fn connected(&self, at: usize) -> bool {
-        self.views.get(at).is_some_and(|view| view.connected)
+        self.by_scheduler.get(at).is_some_and(|view| view.connected)
     }
 
     /// The members by all that is known: what the connected schedulers say; without any, what was said last.
     pub(super) fn merged(&self, now_ms: u64) -> Membership {
-        let live: Vec<&Membership> =
-            self.views.iter().filter(|view| view.connected).filter_map(|view| view.said.as_ref()).collect();
-        let last = self.views.iter().filter_map(|view| view.said.as_ref());
+        let live: Vec<&Membership> = self
+            .by_scheduler
+            .iter()
+            .filter(|view| view.connected)
+            .filter_map(|view| view.said.as_ref())
+            .collect();
+        let last = self.by_scheduler.iter().filter_map(|view| view.said.as_ref());
         let (chosen, carry): (Vec<&Membership>, bool) =
             if live.is_empty() { (last.collect(), true) } else { (live, now_ms < self.carried_until) };
         let carried = carry.then_some(&self.carried);
