@@ -128,12 +128,7 @@ impl World {
             }
             Step::List(node, list) => {
                 let Some(session) = model.live.get(&node).copied() else { return };
-                (0..KEYS).for_each(|k| model.lose(node, k));
-                for (k, complete) in &list {
-                    model.hold(node, *k, *complete);
-                }
-                let added = list.iter().map(|(k, complete)| (key(*k), *complete)).collect();
-                Event::Holds { session, news: Holdings { full: true, added, ..Holdings::default() } }
+                Event::Holds { session, news: model.list(node, &list) }
             }
             Step::Want(node, keys) => {
                 let Some(session) = model.live.get(&node).copied() else { return };
@@ -210,6 +205,15 @@ impl Model {
         self.lose(node, k);
         let list = if complete { &mut self.complete } else { &mut self.partial };
         list.insert((node, k));
+    }
+
+    fn list(&mut self, node: usize, list: &[(u8, bool)]) -> Holdings {
+        (0..KEYS).for_each(|k| self.lose(node, k));
+        for (k, complete) in list {
+            self.hold(node, *k, *complete);
+        }
+        let added = list.iter().map(|(k, complete)| (key(*k), *complete)).collect();
+        Holdings { full: true, added, ..Holdings::default() }
     }
 
     fn lose(&mut self, node: usize, k: u8) {
