@@ -38,7 +38,7 @@ pub(crate) enum Line {
     Piece(PieceIndex, String),
     /// A piece is not whole after all.
     Lost(PieceIndex),
-    /// Digests that are beyond doubt, of an object that was whole here once.
+    /// Digests an object had here when it was whole; the disk that damaged it may have damaged them too.
     Known {
         /// The first piece.
         first: PieceIndex,

@@ -21,7 +21,14 @@
 //! after the files of the evicted are gone. What is open, pinned or authoritative is never evicted. A full disk is
 //! [`StoreError::Full`]; [`Store::volatile`] then is the same partial in memory, of bounded size.
 
-#![cfg_attr(test, allow(clippy::as_conversions, reason = "tests state their sizes in plain numbers"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::as_conversions,
+        clippy::cast_possible_truncation,
+        reason = "tests state their sizes in plain, small numbers"
+    )
+)]
 
 mod buffer;
 mod config;

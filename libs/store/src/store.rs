@@ -12,6 +12,7 @@ mod parting;
 pub(crate) mod room;
 mod scrubbing;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::guard::lock;
 use crate::index::Write;
 use crate::journal::Keep;
 use crate::partial::Partial;
+use crate::partial::growing::Shared;
 use crate::partial::growth::Growth;
 use crate::record::{Change, Item, Record, ScrubReport, Usage};
 use crate::shelves::What;
@@ -103,12 +105,12 @@ impl Store {
 
     /// The partial of this key that grows, or lies on disk to be resumed.
     pub fn live_partial(&self, key: &ObjectKey) -> Option<Partial> {
-        self.room.live(key)
+        self.room.live(key, |growth| growth.outcome().is_none())
     }
 
     /// A memory-backed partial, for a full disk: the same thing, of which at most `window_bytes` (two pieces at least)
     /// are kept; `Partial::forget_before` and `Partial::hash_more` move the window. It is the live partial of its key
-    /// while somebody holds it.
+    /// while somebody holds it; a caller that comes after it let go of its start gets one of its own.
     pub fn volatile(&self, key: ObjectKey, layout: Layout, window_bytes: u64) -> Partial {
         self.room.volatile(key, layout, window_bytes)
     }
@@ -172,7 +174,9 @@ impl Store {
         match &mut held.what {
             What::Finished(it) => {
                 it.entry.keep = keep;
-                self.room.index.note(*key, Write { entry: Some(it.entry.clone()), ..Write::default() });
+                let only_copy = keep.authoritative.then(|| self.room.open_to_sync(key)).flatten();
+                let entry = Some(it.entry.clone());
+                self.room.index.note(*key, Write { entry, then_sync: only_copy, ..Write::default() });
             }
             What::Partial(growing) => growing.mark(keep),
             What::Pending(_) => {}
@@ -183,14 +187,16 @@ impl Store {
     pub fn inventory(&self) -> Vec<Item> {
         let shelves = lock(&self.room.shelves);
         let volatile = shelves.volatile.iter().filter_map(|(key, growing)| Some((*key, growing.upgrade()?)));
-        let mut items: Vec<Item> = volatile.map(|(key, growing)| partial_item(key, &growing)).collect();
+        let volatile: HashMap<ObjectKey, Shared> = volatile.collect();
+        let mut items: Vec<Item> =
+            volatile.iter().map(|(key, growing)| partial_item(*key, growing)).collect();
         for (key, held) in shelves.iter() {
             match &held.what {
                 What::Finished(it) => items.extend(it.entry.cut().map(|layout| {
                     let holding = Holding::full(layout.piece_count().unwrap_or_default());
                     Item { key: *key, layout, complete: true, holding }
                 })),
-                What::Partial(growing) if !shelves.volatile.contains_key(key) => {
+                What::Partial(growing) if !volatile.contains_key(key) => {
                     items.push(partial_item(*key, growing));
                 }
                 What::Partial(_) | What::Pending(_) => {}
@@ -232,7 +238,7 @@ impl Store {
     }
 }
 
-fn partial_item(key: ObjectKey, growing: &crate::partial::growing::Growing) -> Item {
+fn partial_item(key: ObjectKey, growing: &Shared) -> Item {
     let (layout, holding) = growing.look(|growth: &Growth| (growth.layout(), growth.servable()));
     Item { key, layout, complete: false, holding }
 }

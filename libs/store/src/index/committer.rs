@@ -6,7 +6,8 @@
 //!
 //! A commit needs about 1 ms of fsync, so 15,000 small objects cost 75 commits rather than 15,000. Objects of 4 MiB
 //! and more are written back by the same thread, off everybody's path, so that a power cut costs little of them;
-//! smaller ones are left to the kernel and to the digest that is checked at their first read.
+//! smaller ones are left to the kernel and to the digest that is checked at their first read, unless they are the only
+//! copy: `flush` after `set_authoritative` returns when their bytes are on the disk.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,7 +21,7 @@ use darner_lfs::ObjectKey;
 use tokio::sync::oneshot;
 
 use super::entry::Entry;
-use super::tables::{Beside, Tables};
+use super::tables::{Beside, Records, Tables};
 use crate::disk::places::remove_quietly;
 use crate::error::StoreError;
 use crate::guard::lock;
@@ -72,23 +73,16 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Opens or makes it.
-    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let tables = Tables::open(path)?;
+    /// Opens or makes it; with every record committed before.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Records), StoreError> {
+        let (tables, records) = Tables::open(path)?;
         let desk = Arc::new(Desk { tables, notes: Mutex::default(), rung: Condvar::new() });
         let commits = Arc::clone(&desk);
         let thread = std::thread::Builder::new()
             .name("darner-index".to_owned())
             .spawn(move || commits.run())
             .map_err(|source| StoreError::Io { doing: "starting the index thread", source })?;
-        Ok(Self { desk, thread: Some(thread) })
-    }
-
-    /// Every record, as committed before this process.
-    pub(crate) fn all(&self, path: &Path) -> Result<Vec<(ObjectKey, Entry)>, StoreError> {
-        let words =
-            |error: redb::Error| StoreError::Index { path: path.to_owned(), reason: error.to_string() };
-        self.desk.tables.all().map_err(words)
+        Ok((Self { desk, thread: Some(thread) }, records))
     }
 
     /// Notes what is to be held; merged with what is noted and not committed yet.
@@ -202,8 +196,10 @@ impl Desk {
             }
         } else {
             lock(&self.notes).committing.clear();
-            for write in writes.values() {
-                write.settle();
+            for (key, write) in &writes {
+                // A newer note may belong to a new partial, whose journal has the same name.
+                let overtaken = lock(&self.notes).waiting.get(key).is_some_and(|newer| newer.entry.is_none());
+                write.settle(overtaken);
             }
         }
         for flush in flushes {
@@ -216,12 +212,14 @@ impl Desk {
 }
 
 impl Write {
-    fn settle(&self) {
-        if let Some(path) = &self.then_remove {
+    fn settle(&self, overtaken: bool) {
+        if let Some(path) = &self.then_remove
+            && !overtaken
+        {
             remove_quietly(path);
         }
         if let (Some(file), Some(entry)) = (&self.then_sync, &self.entry)
-            && entry.size >= WRITE_BACK_FROM_BYTES
+            && (entry.size >= WRITE_BACK_FROM_BYTES || entry.keep.authoritative)
             && let Err(error) = file.sync_data()
         {
             tracing::warn!(%error, "an object could not be written back");

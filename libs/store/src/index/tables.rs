@@ -21,6 +21,9 @@ const OBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("objects"
 const DIGESTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("digests");
 const ATTESTATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("attestations");
 
+/// What was committed before.
+pub(crate) type Records = Vec<(ObjectKey, Entry)>;
+
 /// The open database.
 #[derive(Debug)]
 pub(super) struct Tables {
@@ -37,8 +40,8 @@ pub(super) enum Beside {
 }
 
 impl Tables {
-    /// Opens or makes the index. A damaged one is set aside: the objects themselves are the truth.
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    /// Opens or makes the index and reads every record. A damaged one is set aside: the objects are the truth.
+    pub(super) fn open(path: &Path) -> Result<(Self, Records), StoreError> {
         match Self::open_sound(path) {
             Err(Trouble::Damaged(reason)) => {
                 let aside = path.with_extension("redb.damaged");
@@ -51,11 +54,16 @@ impl Tables {
         }
     }
 
-    fn open_sound(path: &Path) -> Result<Self, Trouble> {
-        let database = Database::builder().set_cache_size(32 << 20).create(path)?;
-        let tables = Self { database };
-        tables.check_format()?;
-        Ok(tables)
+    /// The library asserts where a damaged page surprises it; here that is one more way to say damaged.
+    fn open_sound(path: &Path) -> Result<(Self, Records), Trouble> {
+        let open = || {
+            let database = Database::builder().set_cache_size(32 << 20).create(path)?;
+            let tables = Self { database };
+            tables.check_format()?;
+            let records = tables.all()?;
+            Ok((tables, records))
+        };
+        std::panic::catch_unwind(open).unwrap_or_else(|_| Err(Trouble::Damaged("a damaged page".to_owned())))
     }
 
     fn check_format(&self) -> Result<(), Trouble> {
@@ -79,7 +87,7 @@ impl Tables {
     }
 
     /// Every record that can be read.
-    pub(super) fn all(&self) -> Result<Vec<(ObjectKey, Entry)>, redb::Error> {
+    fn all(&self) -> Result<Records, redb::Error> {
         let read = self.database.begin_read()?;
         let objects = read.open_table(OBJECTS)?;
         let mut found = Vec::new();

@@ -263,7 +263,7 @@ fn replay(growth: &mut Growth, line: Line) {
         Line::Lost(piece) => drop(growth.lose(piece)),
         Line::Known { first, digests } => {
             if let Some(digests) = hex::decode(digests).ok().and_then(|bytes| PieceDigest::list(&bytes)) {
-                growth.know(first, &digests);
+                growth.recall(first, &digests);
             }
         }
         Line::Attested { first, digests, statement, reading, attester } => {

@@ -251,6 +251,22 @@ async fn a_memory_backed_one_streams_within_its_window() {
 }
 
 #[tokio::test]
+async fn who_comes_after_the_start_was_let_go_gets_one_of_his_own() {
+    let (_dir, store) = store().await;
+    let bytes = content(19, 4 * PIECE);
+    let (key, layout) = (key_of(&bytes), layout_of(&bytes));
+    let first = store.volatile(key, layout, 0);
+    write_piece(&first, &bytes, 0);
+    assert!(store.volatile(key, layout, 0).has(0), "still whole from the start: joined");
+    first.hash_more();
+    first.forget_before(PIECE as u64);
+    let second = store.volatile(key, layout, 0);
+    assert!(!second.has(0) && second.begin(0, true).is_some());
+    first.fail("gone");
+    assert!(store.live_partial(&key).is_some(), "the second is not meant");
+}
+
+#[tokio::test]
 async fn a_memory_backed_one_is_not_confirmed_when_it_is_not_the_object() {
     let (_dir, store) = store().await;
     let bytes = content(17, PIECE);

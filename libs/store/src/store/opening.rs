@@ -50,12 +50,11 @@ impl Room {
         let places = Places::new(&config.root);
         places.prepare().map_err(|(path, source)| StoreError::Unusable { path, source })?;
         let lock = LockFile::take(&places.lock(), places.root())?;
-        let index = Index::open(&places.index())?;
+        let (index, records) = Index::open(&places.index())?;
         let mut shelves = Shelves::new(Charge { bytes: u64::MAX, inodes: u64::MAX });
         let unreadable = |source| StoreError::Unusable { path: places.root().to_owned(), source };
         let unfinished = unfinished(&places).map_err(unreadable)?;
         let finished: HashMap<ObjectKey, u64> = places.finished().map_err(unreadable)?.into_iter().collect();
-        let records = index.all(&places.index())?;
         let recorded = hold_recorded(&mut shelves, records, &finished, &index);
         hold_pending(&mut shelves, &places, &finished, &recorded, &unfinished);
         hold_partials(&mut shelves, &places, &unfinished);

@@ -4,7 +4,7 @@
 //! the next opening.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use darner_lfs::{Layout, ObjectKey, PieceIndex};
 
@@ -33,7 +33,7 @@ impl Room {
                 Looked::Pending(pending) => self.adopt(&key, &pending),
                 Looked::Absent => {}
             }
-            if let Some(partial) = self.live(&key) {
+            if let Some(partial) = self.live(&key, Growth::joinable) {
                 return Self::agree(partial, layout);
             }
             let charge = opening_charge(&layout);
@@ -49,28 +49,31 @@ impl Room {
         }
     }
 
-    /// The partial of this key, in memory or on disk.
-    pub(super) fn live(self: &Arc<Self>, key: &ObjectKey) -> Option<Partial> {
+    /// The partial of this key: the one in memory, if it suits, else the one on disk.
+    pub(super) fn live(
+        self: &Arc<Self>,
+        key: &ObjectKey,
+        suits: impl Fn(&Growth) -> bool,
+    ) -> Option<Partial> {
         let mut shelves = lock(&self.shelves);
-        let volatile = shelves.volatile.get(key).and_then(std::sync::Weak::upgrade);
-        let growing = match volatile {
-            Some(growing) => Some(growing),
-            None => match shelves.get(key).map(|held| &held.what) {
+        let volatile = shelves.volatile.get(key).and_then(Weak::upgrade);
+        let growing = volatile.filter(|growing| growing.look(&suits)).or_else(|| {
+            match shelves.get(key).map(|held| &held.what) {
                 Some(What::Partial(growing)) => Some(Arc::clone(growing)),
                 _ => None,
-            },
-        };
-        let growing = growing?;
+            }
+        })?;
         self.used(&mut shelves, key);
         Some(Partial::new(growing, Arc::clone(self)))
     }
 
-    /// A partial in memory; the one that lives already, if there is one in memory.
+    /// A partial in memory: the one that lives already, unless it ended or let go of its start, which a newcomer
+    /// needs.
     pub(super) fn volatile(self: &Arc<Self>, key: ObjectKey, layout: Layout, window_bytes: u64) -> Partial {
         let mut shelves = lock(&self.shelves);
         shelves.volatile.retain(|_, growing| growing.strong_count() > 0);
-        let living = shelves.volatile.get(&key).and_then(std::sync::Weak::upgrade);
-        let growing = living.unwrap_or_else(|| {
+        let living = shelves.volatile.get(&key).and_then(Weak::upgrade);
+        let growing = living.filter(|growing| growing.look(Growth::joinable)).unwrap_or_else(|| {
             let growing = Arc::new(Growing::volatile(key, layout, window_bytes));
             shelves.volatile.insert(key, Arc::downgrade(&growing));
             growing

@@ -188,6 +188,11 @@ impl Room {
         }
     }
 
+    /// The file of an object that is to be written back.
+    pub(super) fn open_to_sync(&self, key: &ObjectKey) -> Option<Arc<File>> {
+        opened(&self.places.object(key))
+    }
+
     /// Keeps the attestation of a finished object.
     pub(crate) fn note_attestation(&self, key: &ObjectKey, attestation: Bytes) {
         self.amend(key, Some(attestation), |_| true);

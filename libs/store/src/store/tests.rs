@@ -74,6 +74,20 @@ async fn the_inventory_tells_of_objects_and_partials_and_of_their_changes() {
 }
 
 #[tokio::test]
+async fn a_data_directory_emptied_under_the_store_is_filled_again() {
+    let (dir, store) = store().await;
+    let (small, large) = (content(1, 100), content(2, 3 * PIECE));
+    drop((store.put(oid_of(&small), small.clone(), None).await.unwrap(), bring(&store, &large).await));
+    for part in ["objects", "urls", "partial"] {
+        std::fs::remove_dir_all(dir.path().join(part)).unwrap();
+    }
+    assert!(store.get(&key_of(&small)).await.is_none() && store.get(&key_of(&large)).await.is_none());
+    assert_eq!(store.usage().bytes, 0);
+    drop((store.put(oid_of(&small), small.clone(), None).await.unwrap(), bring(&store, &large).await));
+    assert!(store.contains(&key_of(&small)) && store.contains(&key_of(&large)));
+}
+
+#[tokio::test]
 async fn a_record_says_what_is_known() {
     let (_dir, store) = store().await;
     let bytes = content(1, 100);

@@ -25,6 +25,20 @@ async fn a_flipped_byte_is_found_at_first_read_and_the_rest_is_kept() {
 }
 
 #[tokio::test]
+async fn a_digest_that_rotted_with_the_object_does_not_keep_the_right_bytes_out() {
+    let (dir, store) = store().await;
+    let bytes = content(15, 2 * PIECE);
+    let key = key_of(&bytes);
+    drop(bring(&store, &bytes).await);
+    flip(&path_of(&dir, &key), 0);
+    assert!(store.get(&key).await.unwrap().read(0, 1).await.is_err());
+    let partial = store.live_partial(&key).unwrap();
+    let other = darner_lfs::PieceDigest::of(b"other");
+    assert!(partial.attest(0, &[other], Bytes::new(), 1, "seed"), "an attestation prevails");
+    assert_eq!(partial.digest(0), Some(other));
+}
+
+#[tokio::test]
 async fn a_byte_flipped_while_nobody_ran_is_found_after_the_restart() {
     let (dir, store) = store().await;
     let bytes = content(2, 2 * PIECE);

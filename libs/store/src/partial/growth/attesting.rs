@@ -38,7 +38,7 @@ impl Growth {
         Some(self.know(first, digests))
     }
 
-    /// Digests that are beyond doubt: attested, or those of an object that was whole here. Answers the whole pieces
+    /// Digests that are beyond doubt: attested, or those of an object that is finished. Answers the whole pieces
     /// dropped for them.
     pub(crate) fn know(&mut self, first: PieceIndex, digests: &[PieceDigest]) -> Vec<PieceIndex> {
         let mut dropped = Vec::new();
@@ -50,6 +50,15 @@ impl Growth {
             self.attested.insert(piece);
         }
         dropped
+    }
+
+    /// Digests from before some damage: a help, but an attestation and new bytes prevail over them.
+    pub(crate) fn recall(&mut self, first: PieceIndex, digests: &[PieceDigest]) {
+        for (piece, digest) in (first..).zip(digests) {
+            if self.reaches(piece) {
+                self.digests.insert(piece, *digest);
+            }
+        }
     }
 
     /// The known digest of a piece: attested, or that of the bytes here.

@@ -103,6 +103,11 @@ impl Growth {
         }
     }
 
+    /// Whether a newcomer can read it from the start.
+    pub(crate) fn joinable(&self) -> bool {
+        self.outcome.is_none() && self.let_go() == 0
+    }
+
     /// Whether a memory-backed object has room for this piece now.
     pub(super) fn in_window(&self, piece: PieceIndex) -> bool {
         let Some(window) = &self.window else { return true };

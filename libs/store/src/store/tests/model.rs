@@ -163,7 +163,7 @@ impl World {
         }
     }
 
-    async fn check(&mut self) {
+    fn check(&self) {
         let usage = self.store().usage();
         assert!(usage.bytes <= BUDGET && usage.inodes <= INODES, "{usage:?}");
         let (bytes, inodes) = on_disk(&self.dir);
@@ -184,7 +184,7 @@ proptest::proptest! {
             let mut world = World::new().await;
             for step in &steps {
                 world.step(step).await;
-                world.check().await;
+                world.check();
             }
             world.let_go();
         });
