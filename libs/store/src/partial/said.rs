@@ -10,9 +10,9 @@ use crate::journal::Line;
 use crate::record::Media;
 
 impl Partial {
-    /// Takes digests somebody vouches for, with the signed statement that says so. False when they are refused: of
-    /// another reading while pieces are held, in contradiction to this reading, or outside of the object. Whole
-    /// pieces under other digests are dropped.
+    /// Takes digests somebody vouches for, with the signed statement that says so. False when they are refused: in
+    /// contradiction to what was attested, outside of the object, or of another reading of an object that has no
+    /// digest of its own (two readings of a URL may be two contents). Whole pieces under other digests are dropped.
     #[expect(
         clippy::too_many_arguments,
         reason = "what a signed statement says; the callers have it in these parts"
@@ -25,7 +25,11 @@ impl Partial {
         reading: u64,
         attester: &str,
     ) -> bool {
+        let mixable = self.growing.key().oid().is_some();
         self.growing.change(|state| {
+            if !mixable && state.growth.holds_another(reading, attester) {
+                return false;
+            }
             let line = Line::Attested {
                 first,
                 digests: digests.iter().map(|digest| hex::encode(digest.as_bytes())).collect(),

@@ -4,6 +4,7 @@ mod crash;
 mod model;
 mod opening;
 mod room;
+mod together;
 
 use super::*;
 use crate::testing::*;

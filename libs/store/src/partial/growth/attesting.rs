@@ -9,9 +9,10 @@ use darner_lfs::{Holding, PieceDigest, PieceIndex};
 use super::Growth;
 
 impl Growth {
-    /// Takes digests of a reading. Refused: another reading than the one known while pieces are held, a digest other
-    /// than the one this very reading named before, pieces the object cannot have. Whole pieces under other digests
-    /// are dropped; they come back in the answer.
+    /// Takes digests of a reading. Another reading than the one known goes on from it where the two agree: of an
+    /// object with a digest all honest readings do, and the whole is hashed in the end. Refused: a contradiction to
+    /// what was attested while pieces are held (or by this very reading), pieces the object cannot have. Whole pieces
+    /// under other digests are dropped; they come back in the answer.
     pub(crate) fn attest(
         &mut self,
         first: PieceIndex,
@@ -23,13 +24,11 @@ impl Growth {
             return None;
         }
         let same = self.reading.as_ref().is_none_or(|(known, by)| *known == reading && by == attester);
-        if !same {
-            if self.whole.count() > 0 {
+        if self.contradicts(first, digests) {
+            if same || self.whole.count() > 0 {
                 return None;
             }
             self.forget_attestations();
-        } else if self.contradicts(first, digests) {
-            return None;
         }
         self.reading = Some((reading, attester.to_owned()));
         if !self.statements.contains(&statement) {
@@ -76,7 +75,13 @@ impl Growth {
         self.statements.get(from..).unwrap_or_default().to_vec()
     }
 
-    /// The reading the statements belong to, and its attester.
+    /// Whether pieces are held on the word of another reading than this one.
+    pub(crate) fn holds_another(&self, reading: u64, attester: &str) -> bool {
+        let other = self.reading.as_ref().is_some_and(|(known, by)| *known != reading || by != attester);
+        other && self.whole.count() > 0
+    }
+
+    /// The reading the last statement belongs to, and its attester.
     pub(crate) const fn reading(&self) -> Option<&(u64, String)> {
         self.reading.as_ref()
     }

@@ -70,17 +70,23 @@ fn an_attestation_drops_whole_pieces_under_other_digests() {
 }
 
 #[test]
-fn another_reading_is_refused_while_pieces_are_held() {
+fn another_reading_goes_on_where_it_agrees_and_is_refused_where_it_does_not() {
     let mut growth = growth(2);
     growth.attest(0, &[digest(1)], Bytes::from_static(b"a"), (1, "seed")).unwrap();
     growth.attest(0, &[digest(2)], Bytes::from_static(b"b"), (2, "seed")).unwrap();
-    assert_eq!(growth.statements(0), vec![Bytes::from_static(b"b")], "nothing was held");
+    assert_eq!(
+        growth.statements(0),
+        vec![Bytes::from_static(b"b")],
+        "nothing was held: the newer one counts"
+    );
     write(&mut growth, 0, 2).unwrap();
-    assert!(growth.attest(1, &[digest(3)], Bytes::new(), (3, "seed")).is_none());
-    assert!(growth.attest(1, &[digest(3)], Bytes::new(), (2, "other")).is_none());
+    assert!(growth.holds_another(3, "seed") && !growth.holds_another(2, "seed"));
+    assert!(growth.attest(0, &[digest(4)], Bytes::new(), (3, "seed")).is_none(), "another reading disagrees");
     assert!(growth.attest(0, &[digest(4)], Bytes::new(), (2, "seed")).is_none(), "it contradicts itself");
     assert!(growth.attest(2, &[digest(4)], Bytes::new(), (2, "seed")).is_none(), "no such piece");
     assert_eq!(growth.reading(), Some(&(2, "seed".to_owned())));
+    assert!(growth.attest(0, &[digest(2), digest(3)], Bytes::new(), (3, "other")).is_some(), "it agrees");
+    assert_eq!(growth.digest(1), Some(digest(3)));
 }
 
 #[test]
