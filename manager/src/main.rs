@@ -1,9 +1,7 @@
-//! The `manager` process.
+//! The `manager` process. Keeps the system's allocator: idle it holds a third of what a faster one does, and nothing
+//! here is hot.
 
 use std::process::ExitCode;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     darner_chassis::command::run("manager", env!("CARGO_PKG_VERSION"), darner_manager::service::run)

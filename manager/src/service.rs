@@ -43,8 +43,7 @@ pub async fn run(started: Started<Config>) -> Result<(), Box<dyn Error + Send + 
     grpc::serve(nodes, Routes::new(attach), None, &started.tasks, &started.drain);
     started.tasks.spawn("tidy catalog", tidy(control.clone()));
     let url = format!("http://{http_address}");
-    started.ready.write(&[("url", url.clone()), ("grpc", grpc_address.to_string())])?;
-    tracing::info!(url, grpc = %grpc_address, "manager ready");
+    started.ready.write(&[("url", url), ("grpc", grpc_address.to_string())])?;
 
     listen::serve(http, api::router(control), started.drain.clone()).await?;
     started.tasks.close().await;
