@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use super::keys::private_directory;
 use super::process::{Place, Process};
-use super::ready::Ready;
 use crate::cli::failure::{Failure, io};
 
 /// Longest path a unix socket may have on every system we run on (104 with the ending zero on some).
@@ -83,12 +82,10 @@ impl Home {
     pub async fn clear(&self, place: &Place) -> Result<(), Failure> {
         private_directory(&place.home)?;
         private_directory(&place.data)?;
-        if let Some(pid) = Ready::read(&place.ready).and_then(|ready| living(ready.pid, &place.config))
-            && !gone(pid, place, ORPHAN_DRAIN).await
-        {
-            end(pid, Signal::KILL);
-            if !gone(pid, place, ORPHAN_DEATH).await {
-                let told = format!("process {} of an earlier run does not end", pid.as_raw_nonzero());
+        if !gone(&place.config, ORPHAN_DRAIN).await {
+            living(&place.config).into_iter().for_each(|pid| end(pid, Signal::KILL));
+            if !gone(&place.config, ORPHAN_DEATH).await {
+                let told = format!("a process of an earlier run does not end: {}", place.config.display());
                 return Err(Failure::negative(told).hint("stop it, then try again"));
             }
         }
@@ -131,20 +128,24 @@ pub fn end(pid: Pid, signal: Signal) {
     kill_process(pid, signal).unwrap_or_default();
 }
 
-/// The process, when it still runs with this very configuration: numbers are used again, files are not.
-fn living(pid: u32, config: &Path) -> Option<Pid> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
-    let commanded = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
+/// Processes of ours that run with this very configuration; their numbers may be written nowhere any more.
+fn living(config: &Path) -> Vec<Pid> {
     let config = config.as_os_str().as_encoded_bytes();
-    let own = std::fs::metadata(format!("/proc/{}", pid.as_raw_nonzero())).ok()?.uid();
-    let ours = own == rustix::process::geteuid().as_raw();
-    (ours && commanded.split(|&byte| byte == 0).any(|word| word == config)).then_some(pid)
+    let ours = rustix::process::geteuid().as_raw();
+    let Ok(all) = std::fs::read_dir("/proc") else { return Vec::new() };
+    all.flatten()
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?;
+            let commanded = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let same = commanded.split(|&byte| byte == 0).any(|word| word == config);
+            (same && entry.metadata().ok()?.uid() == ours).then_some(pid)
+        })
+        .collect()
 }
 
-async fn gone(pid: Pid, place: &Place, within: Duration) -> bool {
+async fn gone(config: &Path, within: Duration) -> bool {
     let until = Instant::now() + within;
-    let number = u32::try_from(pid.as_raw_nonzero().get()).unwrap_or_default();
-    while living(number, &place.config).is_some() {
+    while !living(config).is_empty() {
         if Instant::now() >= until {
             return false;
         }
@@ -201,8 +202,7 @@ mod tests {
         let home = Home::take(Some(directory.path())).expect("a home");
         let place = DAEMON.place(home.path());
         std::fs::create_dir_all(&place.home).expect("make");
-        // This very process is alive, but it does not run with that configuration.
-        std::fs::write(&place.ready, format!("{{\"pid\":{}}}", std::process::id())).expect("write");
+        std::fs::write(&place.ready, "{}").expect("write");
         home.clear(&place).await.expect("clear");
         assert!(!place.ready.try_exists().expect("look"));
     }
@@ -220,7 +220,11 @@ mod tests {
             .kill_on_drop(true)
             .spawn()
             .expect("sh");
-        std::fs::write(&place.ready, format!("{{\"pid\":{}}}", orphan.id().expect("runs"))).expect("write");
+        let number = orphan.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        // Between fork and exec it does not carry its own words yet.
+        while living(&place.config) != number.into_iter().collect::<Vec<_>>() {
+            tokio::task::yield_now().await;
+        }
         let input = orphan.stdin.take();
         let ended = async {
             drop(input);
