@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::epoch::Kept;
-use super::outbox::{Left, Outbox};
+use super::outbox::{Ended, Outbox};
 use crate::swarm::{Effect, Event, Session, Summary, Swarm};
 
 /// Events waiting; beyond that the streams wait, and their nodes with them.
@@ -161,7 +161,7 @@ impl Owner {
                 let left = if let Event::Left { session } = &event { Some(*session) } else { None };
                 self.apply(event);
                 if let Some(stream) = left.and_then(|session| self.streams.remove(&session)) {
-                    stream.outbox.close(Err(Left));
+                    stream.outbox.close(Ended::Left);
                 }
             }
             Command::Show(answer) => {
@@ -184,7 +184,7 @@ impl Owner {
                     self.with(session, |stream| stream.outbox.members(members));
                 }
                 Effect::Close { session, reason } => {
-                    self.with(session, |stream| stream.outbox.close(Ok(reason)));
+                    self.with(session, |stream| stream.outbox.close(Ended::Closed(reason)));
                 }
             }
         }

@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::core::{Core, Stream};
-use super::outbox::{Left, Next, Outbox};
+use super::outbox::{Ended, Next, Outbox};
 use crate::swarm::{Closed, Complaint, Event, Holdings, Session, Trouble};
 
 /// How long a stream may stay silent before its hello.
@@ -175,9 +175,9 @@ async fn write(outbox: Arc<Outbox>, out: mpsc::Sender<Said>, welcome: v1::Welcom
         messages = match outbox.next().await {
             Next::Say(messages) => messages,
             Next::End(reason) => {
-                if let Ok(reason) = reason {
+                if let Some(status) = status(reason) {
                     // The node may have gone already.
-                    drop(out.send(Err(end(reason))).await);
+                    drop(out.send(Err(status)).await);
                 }
                 return;
             }
@@ -185,10 +185,16 @@ async fn write(outbox: Arc<Outbox>, out: mpsc::Sender<Said>, welcome: v1::Welcom
     }
 }
 
-fn end(reason: Closed) -> Status {
-    match reason {
-        Closed::Replaced => Status::aborted("the node opened another stream"),
-        Closed::Full => Status::resource_exhausted("the scheduler knows as many nodes as it can"),
+/// The words a stream ends with, when there is anybody to hear them.
+fn status(ended: Ended) -> Option<Status> {
+    match ended {
+        Ended::Closed(Closed::Replaced) => Some(Status::aborted("the node opened another stream")),
+        Ended::Closed(Closed::Full) => {
+            Some(Status::resource_exhausted("the scheduler knows as many nodes as it can"))
+        }
+        Ended::Malformed(words) => Some(Status::invalid_argument(words)),
+        Ended::Draining => Some(Status::unavailable("the scheduler is leaving")),
+        Ended::Left => None,
     }
 }
 
@@ -203,29 +209,38 @@ struct Reader {
 impl Reader {
     async fn run(self, incoming: Streaming<v1::NodeMessage>, drain: Drain) {
         tracing::info!(node = %self.node.id, zone = %self.node.zone, "node joined");
-        tokio::select! {
-            ended = self.listen(incoming) => match ended {
-                Ok(()) => tracing::info!(node = %self.node.id, "node left"),
-                Err(reason) => tracing::info!(node = %self.node.id, %reason, "node lost"),
-            },
-            () = drain.wait() => {}
-        }
-        self.outbox.close(Err(Left));
+        let ended = tokio::select! {
+            ended = self.listen(incoming) => ended,
+            () = drain.wait() => Ended::Draining,
+        };
+        tracing::info!(node = %self.node.id, reason = ?ended, "node left");
+        self.outbox.close(ended);
         // Fails only when the model itself is gone.
         drop(self.core.apply(Event::Left { session: self.session }).await);
     }
 
-    async fn listen(&self, mut incoming: Streaming<v1::NodeMessage>) -> Result<(), Status> {
+    async fn listen(&self, mut incoming: Streaming<v1::NodeMessage>) -> Ended {
         let joined = Event::Joined { session: self.session, node: Arc::clone(&self.node) };
-        self.core.apply(joined).await.map_err(gone)?;
-        while let Some(message) = incoming.message().await? {
-            let heard = message.message.map(|message| event(self.session, message)).transpose();
-            let heard = heard.map_err(|malformed| Status::invalid_argument(malformed.to_string()))?;
-            if let Some(event) = heard.flatten() {
-                self.core.apply(event).await.map_err(gone)?;
+        let mut next = Ok(Some(joined));
+        loop {
+            match next {
+                Ok(Some(event)) => {
+                    if self.core.apply(event).await.is_err() {
+                        return Ended::Draining;
+                    }
+                }
+                Ok(None) => {}
+                Err(malformed) => return Ended::Malformed(Malformed::to_string(&malformed)),
             }
+            next = match incoming.message().await {
+                Ok(Some(message)) => message.message.map_or(Ok(None), |message| event(self.session, message)),
+                Ok(None) => return Ended::Left,
+                Err(status) => {
+                    tracing::debug!(node = %self.node.id, %status, "stream broke");
+                    return Ended::Left;
+                }
+            };
         }
-        Ok(())
     }
 }
 

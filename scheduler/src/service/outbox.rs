@@ -30,19 +30,25 @@ struct Pending {
     last_order: u64,
 }
 
-/// Why a stream is to end: by the model's word, or because the node has left.
-type Ended = Result<Closed, Left>;
-
-/// The node has left; nobody is there to hear a reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Left;
+/// Why a stream is to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// By the model's word.
+    Closed(Closed),
+    /// The node said something that is no message of ours.
+    Malformed(String),
+    /// The scheduler is leaving.
+    Draining,
+    /// The node has left; nobody is there to hear a reason.
+    Left,
+}
 
 /// What comes next on a stream.
 #[derive(Debug)]
 pub(super) enum Next {
     /// Say these.
     Say(Vec<v1::SchedulerMessage>),
-    /// End the stream; the model's reason is for the node.
+    /// End the stream; the reason is for the node.
     End(Ended),
 }
 
@@ -82,8 +88,8 @@ impl Outbox {
 
     fn take(&self) -> Option<Next> {
         let mut pending = self.pending();
-        if let Some(reason) = pending.closed {
-            return Some(Next::End(reason));
+        if let Some(reason) = &pending.closed {
+            return Some(Next::End(reason.clone()));
         }
         let mut messages = Vec::new();
         if let Some(members) = pending.members.take() {
@@ -162,9 +168,9 @@ mod tests {
     #[tokio::test]
     async fn a_closed_stream_ends_with_its_first_reason() {
         let outbox = Outbox::default();
-        outbox.close(Ok(Closed::Replaced));
-        outbox.close(Err(Left));
+        outbox.close(Ended::Closed(Closed::Replaced));
+        outbox.close(Ended::Left);
         outbox.order(1, vec![order(1, 1)]);
-        assert!(matches!(outbox.next().await, Next::End(Ok(Closed::Replaced))));
+        assert!(matches!(outbox.next().await, Next::End(Ended::Closed(Closed::Replaced))));
     }
 }
