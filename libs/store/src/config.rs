@@ -16,7 +16,7 @@ pub struct StoreConfig {
     /// The directory the store owns alone.
     pub root: PathBuf,
     /// Bytes on disk that objects and partials may take, directories included. Absent: 90 % of what is free at
-    /// start, plus what the store already holds.
+    /// start and what the store holds already. The index (a few hundred bytes per object) is not counted.
     pub budget_bytes: Option<u64>,
     /// Files and directories that may be used. Absent: 90 % of the free inodes, likewise.
     pub budget_inodes: Option<u64>,

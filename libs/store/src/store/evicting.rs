@@ -109,10 +109,11 @@ impl Room {
         self.release(held.charge);
     }
 
-    /// The budget where none was set: 90 % of what is free, and what the store holds already.
+    /// The budget where none was set: 90 % of what is free and what the store holds already, so that it stays the same
+    /// from one start to the next.
     pub(super) fn default_limits(places: &Places, taken: Charge) -> Charge {
         let free = free(places.root());
-        let most = |free: u64| free / 10 * 9;
-        Charge { bytes: most(free.bytes), inodes: most(free.inodes) }.plus(taken)
+        let all = Charge { bytes: free.bytes, inodes: free.inodes }.plus(taken);
+        Charge { bytes: all.bytes / 10 * 9, inodes: all.inodes / 10 * 9 }
     }
 }
