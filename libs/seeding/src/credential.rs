@@ -35,8 +35,11 @@ impl Presented {
     /// Reads the message; `None` where there is no credential in it.
     pub(crate) fn read(key: &ObjectKey, message: Option<&v1::Credential>, now_ms: u64) -> Option<Self> {
         let message = message.filter(|shown| !shown.url.is_empty() && shown.headers.len() <= MAX_HEADERS)?;
-        let headers: Vec<(String, Bytes)> =
-            message.headers.iter().map(|header| (header.name.to_ascii_lowercase(), header.value.clone())).collect();
+        let headers: Vec<(String, Bytes)> = message
+            .headers
+            .iter()
+            .map(|header| (header.name.to_ascii_lowercase(), header.value.clone()))
+            .collect();
         let said = Some(message.expires_ms).filter(|expires| *expires > 0);
         let read = expiry_ms(&message.url, &headers, now_ms);
         // Only a Batch names an upstream of its own; everything else stands for the address itself.
@@ -98,7 +101,11 @@ mod tests {
             name: (*name).to_owned(),
             value: Bytes::from_static(value),
         };
-        v1::Credential { url: url.to_owned(), headers: headers.iter().map(header).collect(), ..Default::default() }
+        v1::Credential {
+            url: url.to_owned(),
+            headers: headers.iter().map(header).collect(),
+            ..Default::default()
+        }
     }
 
     fn read(message: &v1::Credential) -> Presented {
@@ -117,7 +124,8 @@ mod tests {
         ] {
             assert_ne!(base.fingerprint, read(&other).fingerprint);
         }
-        let other_object = Presented::read(&Oid::from_bytes([1; 32]).into(), Some(&shown("https://h/x", &[])), 0);
+        let other_object =
+            Presented::read(&Oid::from_bytes([1; 32]).into(), Some(&shown("https://h/x", &[])), 0);
         assert_ne!(other_object.unwrap().fingerprint, read(&shown("https://h/x", &[])).fingerprint);
     }
 

@@ -103,6 +103,22 @@ struct State {
     urgent: bool,
 }
 
+impl State {
+    /// The place of a credential, made where there is room; one that leaves no trace waits for the end of the read.
+    fn candidate(&mut self, presented: &Presented) -> Option<&mut Candidate> {
+        let known = self.candidates.contains_key(&presented.fingerprint);
+        if !known && self.candidates.len() >= MAX_CANDIDATES {
+            self.candidates.retain(|_, candidate| !matches!(candidate.standing, Standing::Refused(_)));
+        }
+        if !known && self.candidates.len() >= MAX_CANDIDATES {
+            return None;
+        }
+        let new =
+            || Candidate { presented: presented.clone(), standing: Standing::Waiting, parked_until_ms: 0 };
+        Some(self.candidates.entry(presented.fingerprint).or_insert_with(new))
+    }
+}
+
 /// Counts a waiting caller for as long as it waits.
 #[derive(Debug)]
 pub(crate) struct Waiter(Arc<Flight>);
@@ -126,18 +142,10 @@ impl Flight {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut state = self.state();
         state.urgent |= urgent;
-        let room = state.candidates.len() < MAX_CANDIDATES;
-        let known = state.candidates.get_mut(&presented.fingerprint);
-        match known {
-            Some(candidate) if matches!(candidate.standing, Standing::Refused(_)) => {
-                candidate.standing = Standing::Waiting;
-            }
-            None if room => {
-                let candidate =
-                    Candidate { presented: presented.clone(), standing: Standing::Waiting, parked_until_ms: 0 };
-                state.candidates.insert(presented.fingerprint, candidate);
-            }
-            _ => {}
+        if let Some(candidate) = state.candidate(presented)
+            && matches!(candidate.standing, Standing::Refused(_))
+        {
+            candidate.standing = Standing::Waiting;
         }
         drop(state);
         self.bump();
@@ -165,7 +173,7 @@ impl Flight {
             (_, Some(Standing::Refused(refusal))) => Some(Waited::Refused(refusal)),
             (Phase::Ended(end), _) => Some(Waited::Ended(end.clone())),
             (Phase::Reading(partial), Some(Standing::Accepted)) => Some(Waited::Accepted(partial.clone())),
-            (Phase::Reading(partial), Some(Standing::Waiting) | None) if unproved => {
+            (Phase::Reading(partial), Some(Standing::Waiting)) if unproved => {
                 Some(Waited::Unproved(partial.clone()))
             }
             _ => None,
@@ -222,18 +230,27 @@ impl Flight {
         accepted.map(|candidate| candidate.presented.clone()).collect()
     }
 
-    /// Notes where a credential stands; one that was not kept for want of room is kept when it is accepted.
+    /// Notes where a credential stands.
     pub(crate) fn stands(&self, presented: &Presented, standing: Standing) {
+        if let Some(candidate) = self.state().candidate(presented) {
+            candidate.standing = standing;
+        }
+        self.bump();
+    }
+
+    /// Accepts a credential that was shown to read these bytes, unless they were let go meanwhile.
+    pub(crate) fn accept(&self, presented: &Presented, partial: &Partial, era: u64) -> bool {
         let mut state = self.state();
-        let entry = state.candidates.entry(presented.fingerprint);
-        let candidate = entry.or_insert_with(|| Candidate {
-            presented: presented.clone(),
-            standing: Standing::Waiting,
-            parked_until_ms: 0,
-        });
-        candidate.standing = standing;
+        // Under the lock: `begin_anew` comes after the bytes are let go, and takes back what was accepted before.
+        if partial.era() != era {
+            return false;
+        }
+        if let Some(candidate) = state.candidate(presented) {
+            candidate.standing = Standing::Accepted;
+        }
         drop(state);
         self.bump();
+        true
     }
 
     /// What was accepted for bytes that are no more is to be shown anew; what contradicted them is not held against anybody.
@@ -312,7 +329,8 @@ mod tests {
     #[test]
     fn the_credential_that_lasts_longest_is_tried_first_and_a_refused_one_never() {
         let flight = Flight::new(Oid::EMPTY.into());
-        let all = [presented("https://a/", 1_000), presented("https://b/", 9_000), presented("https://c/", 5_000)];
+        let all =
+            [presented("https://a/", 1_000), presented("https://b/", 9_000), presented("https://c/", 5_000)];
         let _waiters: Vec<Waiter> = all.iter().map(|one| flight.join(one, false)).collect();
         assert_eq!(tried(&flight, 0).as_deref(), Some("https://b/"));
         flight.stands(&all[1], refused());

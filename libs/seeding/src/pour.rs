@@ -59,6 +59,11 @@ impl Pour {
         self.at == 0 && self.partial.holding().count() == 0
     }
 
+    /// The next byte to come.
+    pub(crate) const fn at(&self) -> u64 {
+        self.at
+    }
+
     /// What to ask for next: the missing bytes up to the next piece that is here. `None` when all is here.
     pub(crate) fn missing(&self) -> Option<(u64, Option<u64>)> {
         if self.partial.is_whole() {

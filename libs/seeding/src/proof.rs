@@ -71,7 +71,11 @@ pub(crate) fn refusal(error: &OriginError) -> v1::Refusal {
         OriginError::Unreachable { .. } | OriginError::Cut { .. } => 0,
         error => u32::from(error.status()),
     };
-    v1::Refusal { status, message: error.to_string(), retry_after_s: error.retry_after_s().unwrap_or_default() }
+    v1::Refusal {
+        status,
+        message: error.to_string(),
+        retry_after_s: error.retry_after_s().unwrap_or_default(),
+    }
 }
 
 /// What a caller hears whose credential reads something else than the object.

@@ -27,8 +27,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
 /// Tries in a row before they are spaced out: many bad credentials are no storm at the origin.
 const QUICK_TRIES: u32 = 3;
 const PACE: Duration = Duration::from_millis(333);
-/// Between two tries after a cut or an outage.
+/// Between two tries after a cut or an outage; doubled while nothing comes.
 const BREATH: Duration = Duration::from_millis(250);
+/// An origin that cannot be reached, or breaks off without a further byte, is tried this often in a row.
+const FRUITLESS_TRIES: u32 = 3;
 /// A revocation is told before the bytes go, to those who watch.
 const TELLING: Duration = Duration::from_millis(50);
 /// A memory-backed object that is confirmed stays for its takers this long after.
@@ -41,6 +43,12 @@ pub(crate) struct Runner {
     /// The credential that read last, and the entity tag it saw.
     last: Option<(Presented, Option<String>)>,
     began: Instant,
+    /// Who read the bytes that are here; `None` is an earlier life of this process.
+    readers: Vec<Option<Presented>>,
+    /// Bytes of two readers made no object: each reads alone from now on, so that who lies is known.
+    alone: bool,
+    /// Tries in a row that brought no byte, and how many bytes there were then.
+    fruitless: (u32, u64),
 }
 
 /// What became of one try.
@@ -55,7 +63,16 @@ enum Tried {
 
 impl Runner {
     pub(crate) fn new(inner: Arc<Inner>, flight: Arc<Flight>) -> Self {
-        Self { inner, flight, pour: None, last: None, began: Instant::now() }
+        Self {
+            inner,
+            flight,
+            pour: None,
+            last: None,
+            began: Instant::now(),
+            readers: Vec::new(),
+            alone: false,
+            fruitless: (0, 0),
+        }
     }
 
     pub(crate) async fn run(mut self) {
@@ -131,7 +148,9 @@ impl Runner {
     /// Takes up what an earlier life of this process left.
     async fn resume(&mut self) -> Result<(), v1::Refusal> {
         let store = &self.inner.parts.store;
-        let Some(record) = store.record(&self.flight.key).filter(|_| self.pour.is_none()) else { return Ok(()) };
+        let Some(record) = store.record(&self.flight.key).filter(|_| self.pour.is_none()) else {
+            return Ok(());
+        };
         let partial = store.partial(self.flight.key, record.layout).await.map_err(|error| stuck(&error))?;
         let known = partial.reading().filter(|(_, attester)| *attester == self.inner.scribe.node.id);
         let foreign = partial.reading().is_some() && known.is_none();
@@ -142,26 +161,43 @@ impl Runner {
             pour.begin_anew("it was begun on another node's word", reading);
         }
         pour.attest_held();
+        if !pour.is_empty() {
+            self.readers.push(None);
+        }
         self.pour = Some(pour);
         Ok(())
     }
 
+    /// Lets go of everything that came.
+    fn begin_anew(&mut self, why: &str) {
+        let reading = self.inner.parts.random.next_u64();
+        if let Some(pour) = &mut self.pour {
+            pour.begin_anew(why, reading);
+        }
+        self.readers.clear();
+        self.flight.begin_anew();
+    }
+
+    /// Whether all that is here was read from where this credential reads.
+    fn is_only_reader(&self, presented: &Presented) -> bool {
+        self.readers
+            .iter()
+            .all(|reader| reader.as_ref().is_some_and(|reader| reader.is_same_place(presented)))
+    }
+
     /// Whether this credential may read on: it reads from the start, or has been shown to read what is here.
     async fn may_go_on(&mut self, presented: &Presented) -> bool {
-        let Some(pour) = self.pour.as_mut().filter(|pour| !pour.is_empty()) else { return true };
-        if self.flight.is_accepted(&presented.fingerprint) {
+        let Some(pour) = self.pour.as_ref().filter(|pour| !pour.is_empty()) else { return true };
+        if self.alone && !self.is_only_reader(presented) {
+            self.begin_anew("each origin is read alone");
             return true;
         }
         let held = Held::Growing(pour.partial.clone());
-        match self.inner.prover.probe(&held, held.here(), presented).await {
-            Shown::Equal => {
-                self.flight.stands(presented, Standing::Accepted);
-                true
-            }
+        match self.shows(&held, presented).await {
+            Shown::Equal => true,
             Shown::Different | Shown::Nothing => {
                 // Nobody is left who reads what is here: this one's word stands against nobody's.
-                pour.begin_anew("no credential left reads what is here", self.inner.parts.random.next_u64());
-                self.flight.begin_anew();
+                self.begin_anew("no credential left reads what is here");
                 true
             }
             Shown::Refused(words) => {
@@ -169,6 +205,20 @@ impl Runner {
                 false
             }
         }
+    }
+
+    /// Whether the credential reads what is here; its own caller may be asking the same question right now.
+    async fn shows(&self, held: &Held, presented: &Presented) -> Shown {
+        let now_ms = self.inner.parts.clock.now_ms();
+        let _deciding = self.inner.verdicts.slot(presented.fingerprint, now_ms).await;
+        if self.flight.is_accepted(&presented.fingerprint) {
+            return Shown::Equal;
+        }
+        let shown = self.inner.prover.probe(held, held.here(), presented).await;
+        if shown == Shown::Equal {
+            self.flight.stands(presented, Standing::Accepted);
+        }
+        shown
     }
 
     /// Reads everything that is missing through one credential.
@@ -183,10 +233,14 @@ impl Runner {
             };
             let etag = self.last.as_ref().filter(|(last, _)| last.is_same_place(presented));
             let etag = etag.and_then(|(_, etag)| etag.clone());
-            let read = Read { url: &presented.url, headers: &presented.headers, from, to, etag: etag.as_deref() };
+            let read =
+                Read { url: &presented.url, headers: &presented.headers, from, to, etag: etag.as_deref() };
             let mut answer = self.inner.parts.origin.read(read, Kind::Content).await?;
             self.last = Some((presented.clone(), answer.etag.clone()));
             let from = self.prepare(&answer, from).await?;
+            if self.readers.is_empty() || !self.is_only_reader(presented) {
+                self.readers.push(Some(presented.clone()));
+            }
             self.flight.stands(presented, Standing::Accepted);
             let Some(pour) = &mut self.pour else { return Ok(()) };
             self.flight.set_phase(Phase::Reading(pour.partial.clone()));
@@ -206,6 +260,8 @@ impl Runner {
         if contradicted {
             // What is here is of another length: it was another object, or a lie.
             self.pour = None;
+            self.readers.clear();
+            self.flight.begin_anew();
             self.inner.parts.store.purge(&self.flight.key).await;
             if answer.start != 0 {
                 return Err(OriginError::Cut { at: 0 }.into());
@@ -246,9 +302,6 @@ impl Runner {
     async fn finish(&mut self) -> Tried {
         let Some(pour) = &self.pour else { return Tried::Again };
         let partial = pour.partial.clone();
-        for presented in self.flight.accepted() {
-            partial.add_upstream(&presented.upstream);
-        }
         let finished = tokio::task::spawn_blocking(move || partial.finish()).await;
         match finished {
             Ok(Ok(outcome)) => Tried::Done(outcome),
@@ -265,20 +318,21 @@ impl Runner {
 
     /// The whole is not what its name says: everything is taken back, and who read it is not asked again.
     async fn lied(&mut self, got: &str) {
-        let Some(pour) = &mut self.pour else { return };
-        let culprits = self.flight.accepted();
-        let upstreams: Vec<&str> = culprits.iter().map(|presented| presented.upstream.as_str()).collect();
+        let Some(pour) = &self.pour else { return };
+        let readers = std::mem::take(&mut self.readers);
+        let upstreams: Vec<&str> = readers.iter().flatten().map(|reader| reader.upstream.as_str()).collect();
         tracing::error!(key = %self.flight.key, got, ?upstreams, "an origin served something else than the object");
         pour.revoke();
         self.flight.set_phase(Phase::Opening);
         tokio::time::sleep(TELLING).await;
-        pour.begin_anew("it is not what its name says", self.inner.parts.random.next_u64());
-        let now_ms = self.inner.parts.clock.now_ms();
-        for presented in &culprits {
-            self.inner.lies.note(presented, now_ms);
-            self.refuse(presented, lied());
+        self.begin_anew("it is not what its name says");
+        if let [Some(liar)] = readers.as_slice() {
+            let now_ms = self.inner.parts.clock.now_ms();
+            self.inner.lies.note(liar, now_ms);
+            self.refuse(liar, lied());
+        } else {
+            self.alone = true;
         }
-        self.flight.begin_anew();
         self.last = None;
         // The layout came from who lied, too.
         self.pour = None;
@@ -289,7 +343,8 @@ impl Runner {
         let key = self.flight.key;
         match error {
             PourError::Origin(error) => {
-                let got = self.pour.as_ref().map(|pour| pour.partial.readable(0, darner_store::Unchecked::Edge));
+                let got = self.pour.as_ref().map_or(0, Pour::at);
+                self.fruitless = if got > self.fruitless.1 { (1, got) } else { (self.fruitless.0 + 1, got) };
                 tracing::info!(%key, upstream = presented.upstream, %error, got, "an origin read stopped");
                 match error.blame() {
                     Blame::Host => self.refuse_or_park(presented, refusal(&error)),
@@ -318,14 +373,13 @@ impl Runner {
 
     /// A host's trouble parks the credential; when it stands still for long its waiters are told.
     fn refuse_or_park(&self, presented: &Presented, words: v1::Refusal) {
-        let host = words.status == 0 || words.status == 429 || words.status >= 500;
-        if !host {
-            return self.refuse(presented, words);
-        }
-        // What cannot be reached at all is told at once: its caller has other ways.
-        let hopeless = words.status == 0 && self.pour.is_none();
-        let wait = Duration::from_secs(words.retry_after_s.into()).max(BREATH);
-        if hopeless || wait > PATIENCE {
+        let passing = matches!(words.status, 0 | 429 | 500 | 502 | 503 | 504);
+        let asked_to_wait = words.retry_after_s > 0;
+        let hopeless = !asked_to_wait && self.fruitless.0 >= FRUITLESS_TRIES;
+        let breath = BREATH * 2_u32.pow(self.fruitless.0.clamp(1, 5) - 1);
+        let wait = Duration::from_secs(words.retry_after_s.into()).max(breath);
+        // What would only be told too late is told at once: its caller has other ways.
+        if !passing || hopeless || wait > PATIENCE {
             return self.refuse(presented, words);
         }
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);

@@ -14,7 +14,7 @@ use darner_chassis::tasks::Tasks;
 use darner_lfs::ObjectKey;
 use darner_origin::Origin;
 use darner_proto::{convert, v1};
-use darner_store::{Partial, Store, Stored};
+use darner_store::{Outcome, Partial, Store, Stored};
 use darner_transfer::cluster::Cluster;
 use darner_transfer::pieces::Referrals;
 use tokio::time::Instant;
@@ -141,7 +141,8 @@ impl Seeding {
             return Decided::Refused(refused(400, "a credential is needed"));
         };
         let deadline = Instant::now() + PATIENCE;
-        let decided = tokio::time::timeout_at(deadline, inner.decide(key, taker, &presented, object.urgent)).await;
+        let decided =
+            tokio::time::timeout_at(deadline, inner.decide(key, taker, &presented, object.urgent)).await;
         decided.unwrap_or_else(|_elapsed| Decided::Refused(later("the origin lets us wait", 2)))
     }
 
@@ -180,7 +181,9 @@ impl Inner {
             let flight = self.flight(key, presented, urgent);
             let waited = self.ride(&flight, presented).await;
             match waited {
-                Waited::Accepted(partial) => return Decided::Opened(self.opened_growing(&partial, taker, presented)),
+                Waited::Accepted(partial) => {
+                    return Decided::Opened(self.opened_growing(&partial, taker, presented));
+                }
                 Waited::Refused(words) | Waited::Ended(End::Failed(words)) => return Decided::Refused(words),
                 Waited::Ended(End::Elsewhere(node)) => return Decided::Elsewhere(node),
                 Waited::Ended(End::Over) | Waited::Unproved(_) => {}
@@ -216,8 +219,9 @@ impl Inner {
         loop {
             let waited = flight.wait(&presented.fingerprint, unproved).await;
             let Waited::Unproved(partial) = waited else { return waited };
+            let era = partial.era();
             match self.prove_growing(flight, &partial, presented).await {
-                Shown::Equal => flight.stands(presented, Standing::Accepted),
+                Shown::Equal => self.accept(flight, &partial, era, presented).await,
                 // One of the two origins lies, and the hash will tell which: wait for it.
                 Shown::Different => {
                     flight.stands(presented, Standing::Different);
@@ -226,6 +230,16 @@ impl Inner {
                 Shown::Nothing => unproved = false,
                 Shown::Refused(words) => return Waited::Refused(words),
             }
+        }
+    }
+
+    /// Notes that a credential was shown to read what is here. What was confirmed meanwhile is remembered beyond the read.
+    async fn accept(&self, flight: &Flight, partial: &Partial, era: u64, presented: &Presented) {
+        let accepted = flight.accept(presented, partial, era);
+        let confirmed = matches!(partial.outcome(), Some(Outcome::Finished(_) | Outcome::Confirmed));
+        if accepted && confirmed {
+            let now_ms = self.parts.clock.now_ms();
+            self.verdicts.slot(presented.fingerprint, now_ms).await.grant(presented, now_ms);
         }
     }
 
@@ -238,6 +252,7 @@ impl Inner {
         let now_ms = self.parts.clock.now_ms();
         let mut slot = self.verdicts.slot(presented.fingerprint, now_ms).await;
         match slot.known(now_ms) {
+            _ if flight.is_accepted(&presented.fingerprint) => return Shown::Equal,
             Some(Verdict::Granted) => {
                 self.parts.metrics.authorization("remembered");
                 return Shown::Equal;
@@ -245,15 +260,16 @@ impl Inner {
             Some(Verdict::Refused(words)) => return Shown::Refused(words.clone()),
             None => {}
         }
-        let held = Held::Growing(partial.clone());
+        let (held, era) = (Held::Growing(partial.clone()), partial.era());
         // Another signature of the same place is compared at once; another place where nobody could foresee.
         let same_place = flight.has_place(presented);
         let limit = await_window(partial, same_place, self.parts.random.as_ref()).await;
         let shown = self.prover.probe(&held, limit, presented).await;
         match &shown {
+            // Remembered by the flight only: the bytes it was compared with may still turn out to be a lie.
             Shown::Equal => {
                 self.parts.metrics.authorization("proved");
-                slot.grant(presented, now_ms);
+                flight.accept(presented, partial, era);
             }
             Shown::Refused(words) => {
                 self.parts.metrics.authorization("refused");
@@ -305,7 +321,12 @@ impl Inner {
         Err(words)
     }
 
-    fn opened_stored(&self, stored: &Stored, taker: &v1::NodeIdentity, presented: &Presented) -> Box<v1::Opened> {
+    fn opened_stored(
+        &self,
+        stored: &Stored,
+        taker: &v1::NodeIdentity,
+        presented: &Presented,
+    ) -> Box<v1::Opened> {
         let media = stored.media();
         let mut opened = self.opened(stored.key(), taker, presented);
         opened.layout = Some(stored.layout().into());
@@ -315,7 +336,12 @@ impl Inner {
         opened
     }
 
-    fn opened_growing(&self, partial: &Partial, taker: &v1::NodeIdentity, presented: &Presented) -> Box<v1::Opened> {
+    fn opened_growing(
+        &self,
+        partial: &Partial,
+        taker: &v1::NodeIdentity,
+        presented: &Presented,
+    ) -> Box<v1::Opened> {
         let media = partial.media();
         let mut opened = self.opened(partial.key(), taker, presented);
         opened.layout = Some(partial.layout().into());

@@ -112,7 +112,10 @@ mod tests {
         let digests = [PieceDigest::of(b"a"), PieceDigest::of(b"b")];
         let said = scribe.attest(&subject, 0, &digests, v1::AttestationState::Provisional);
         let heard = trust.attestation(&said).unwrap();
-        assert_eq!((heard.digests.as_slice(), heard.reading, heard.attester.as_str()), (digests.as_slice(), 9, "seed-0"));
+        assert_eq!(
+            (heard.digests.as_slice(), heard.reading, heard.attester.as_str()),
+            (digests.as_slice(), 9, "seed-0")
+        );
         let confirmed = v1::Attestation { state: v1::AttestationState::Confirmed.into(), ..said };
         assert!(trust.attestation(&confirmed).is_err());
     }

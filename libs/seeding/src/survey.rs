@@ -43,7 +43,12 @@ impl Surveyor {
     }
 
     /// Whether this node ranks before another one for the object; unknown nodes rank last.
-    pub(crate) fn is_before(&self, key: &ObjectKey, own: &v1::NodeIdentity, other: &v1::NodeIdentity) -> bool {
+    pub(crate) fn is_before(
+        &self,
+        key: &ObjectKey,
+        own: &v1::NodeIdentity,
+        other: &v1::NodeIdentity,
+    ) -> bool {
         let Some(cluster) = &self.cluster else { return true };
         let ring = cluster.seeds_for(key);
         let rank = |node: &v1::NodeIdentity| {
@@ -58,7 +63,12 @@ impl Surveyor {
         ring.filter(|seed| seed.grpc_address != own.grpc_address).collect()
     }
 
-    async fn state_at(&self, seed: &SeedAt, key: &ObjectKey, own: &v1::NodeIdentity) -> Option<v1::SurveyState> {
+    async fn state_at(
+        &self,
+        seed: &SeedAt,
+        key: &ObjectKey,
+        own: &v1::NodeIdentity,
+    ) -> Option<v1::SurveyState> {
         let mut client = self.client(&seed.grpc_address)?;
         let question = v1::SurveyRequest { asker: Some(own.clone()), keys: vec![(*key).into()] };
         let answer = client.survey(question).await.ok()?.into_inner();
@@ -75,4 +85,3 @@ impl Surveyor {
         Some(client)
     }
 }
-

@@ -39,7 +39,8 @@ impl Slot {
 
     /// It reads the object: believed until its own end, bounded.
     pub(crate) fn grant(&mut self, presented: &Presented, now_ms: u64) {
-        let life_ms = presented.expires_ms.map_or(UNSAID_MS, |end| end.saturating_sub(now_ms)).min(LONGEST_MS);
+        let life_ms =
+            presented.expires_ms.map_or(UNSAID_MS, |end| end.saturating_sub(now_ms)).min(LONGEST_MS);
         self.0 = Some((Verdict::Granted, now_ms.saturating_add(life_ms)));
     }
 

@@ -121,7 +121,11 @@ mod tests {
     #[test]
     fn a_look_alike_of_the_same_length_is_not_equal() {
         let sample = Sample { offset: 5, content: Bytes::from_static(b"secret") };
-        let shown = |content: &'static [u8], total| Window { content: Bytes::from_static(content), total, etag: None };
+        let shown = |content: &'static [u8], total| Window {
+            content: Bytes::from_static(content),
+            total,
+            etag: None,
+        };
         assert!(is_equal(&sample, Some(100), &shown(b"secret", Some(100))));
         assert!(is_equal(&sample, Some(100), &shown(b"secret", None)));
         assert!(!is_equal(&sample, Some(100), &shown(b"\0\0\0\0\0\0", Some(100))));
