@@ -12,14 +12,14 @@ use crate::{Outcome, Store, StoreError};
 async fn visit(store: Store, dir: Arc<tempfile::TempDir>, n: u64, done: Arc<AtomicUsize>) {
     let bytes = content(n % 9, 2 * PIECE);
     let key = key_of(&bytes);
-    if n % 17 == 0 {
+    if n.is_multiple_of(17) {
         let path = path_of(&dir, &key);
         if path.try_exists().unwrap() {
             // It may be evicted meanwhile; then there is nothing to damage.
             drop(std::fs::File::options().write(true).open(path).and_then(|file| file.set_len(PIECE as u64)));
         }
     }
-    if n % 23 == 0 {
+    if n.is_multiple_of(23) {
         store.purge(&key).await;
     }
     if let Some(stored) = store.get(&key).await
@@ -37,12 +37,12 @@ async fn visit(store: Store, dir: Arc<tempfile::TempDir>, n: u64, done: Arc<Atom
     for piece in 0..2 {
         if let Some(mut writer) = partial.begin(piece, false) {
             let written = writer.write(&piece_of(&bytes, &partial.layout(), piece));
-            if n % 13 != 0 && written.is_ok() {
+            if !n.is_multiple_of(13) && written.is_ok() {
                 drop(writer.finish(None));
             }
         }
     }
-    if n % 19 == 0 {
+    if n.is_multiple_of(19) {
         partial.fail("given up");
     }
     let finishing = partial.clone();
