@@ -13,6 +13,7 @@ pub mod plan;
 pub mod process;
 pub mod ready;
 pub mod report;
+pub mod stop;
 pub mod values;
 
 use std::net::TcpListener;
@@ -20,7 +21,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 pub use args::UpArgs;
@@ -35,6 +35,7 @@ use document::{Doors, Reached, Source};
 use home::Home;
 use plan::{FirstPort, GIT_PORT, Plan};
 use process::{KeyRing, Part, Place, Process};
+use stop::Stop;
 
 /// A debug build on a busy machine still gets there; beyond it something is stuck.
 const READY: Duration = Duration::from_secs(90);
@@ -305,35 +306,6 @@ fn first_port(wish: FirstPort) -> Result<u16, Failure> {
                 say::note(&format!("note: port {GIT_PORT} is in use; the first daemon takes another"));
             }
             Ok(if free { GIT_PORT } else { 0 })
-        }
-    }
-}
-
-/// The word to stop, in each of its forms.
-#[derive(Debug)]
-struct Stop {
-    term: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Stop {
-    fn listen() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| Failure::negative(format!("cannot listen for signals: {error}")))
-        };
-        Ok(Self {
-            term: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.hangup.recv() => {}
         }
     }
 }

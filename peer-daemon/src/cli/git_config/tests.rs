@@ -25,7 +25,7 @@ fn printed(words: &str) -> String {
     text(&args, &wish, &lines::settings(&wish)).expect("text")
 }
 
-/// The file of this name beside this test; written anew when DARNER_GOLDEN is set.
+/// The file of this name beside this test; written anew when `DARNER_GOLDEN` is set.
 fn golden(name: &str, got: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/git_config/golden").join(name);
     if std::env::var_os("DARNER_GOLDEN").is_some() {

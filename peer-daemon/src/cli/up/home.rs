@@ -83,7 +83,9 @@ impl Home {
         private_directory(&place.home)?;
         private_directory(&place.data)?;
         if !gone(&place.config, ORPHAN_DRAIN).await {
-            living(&place.config).into_iter().for_each(|pid| end(pid, Signal::KILL));
+            for pid in living(&place.config) {
+                end(pid, Signal::KILL);
+            }
             if !gone(&place.config, ORPHAN_DEATH).await {
                 let told = format!("a process of an earlier run does not end: {}", place.config.display());
                 return Err(Failure::negative(told).hint("stop it, then try again"));

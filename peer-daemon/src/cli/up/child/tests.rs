@@ -126,6 +126,6 @@ async fn a_configuration_the_service_refuses_is_told_under_its_section() {
 async fn an_executable_that_is_not_there_is_named() {
     let script = script("exit 0");
     let missing = script.path.with_file_name("gone");
-    let told = Child::start(&missing, SEED, script.place.clone()).expect_err("no file").to_string();
+    let told = Child::start(&missing, SEED, script.place).expect_err("no file").to_string();
     assert!(told.contains("gone"), "{told}");
 }
