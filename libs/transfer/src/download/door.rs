@@ -54,6 +54,14 @@ pub(super) struct Door {
     timing: Timing,
     acting: OnceLock<Arc<dyn Opener>>,
     openers: Mutex<HashMap<String, Arc<dyn Opener>>>,
+    seedless: Mutex<Option<Seedless>>,
+}
+
+/// A stretch of time in which no seed answered anybody here: it is waited out once, not once per object.
+#[derive(Debug, Clone, Copy)]
+struct Seedless {
+    since: Instant,
+    last: Instant,
 }
 
 #[derive(Debug)]
@@ -94,7 +102,13 @@ enum Said {
 
 impl Door {
     pub(super) fn new(cluster: Cluster, timing: Timing) -> Self {
-        Self { cluster, timing, acting: OnceLock::new(), openers: Mutex::default() }
+        Self {
+            cluster,
+            timing,
+            acting: OnceLock::new(),
+            openers: Mutex::default(),
+            seedless: Mutex::default(),
+        }
     }
 
     pub(super) fn set_acting(&self, opener: Arc<dyn Opener>) {
@@ -116,23 +130,47 @@ impl Door {
     }
 
     pub(super) async fn open(&self, wanted: &Wanted) -> Result<v1::Opened, OpenError> {
-        let began = Instant::now();
         let request = self.request(std::slice::from_ref(wanted));
         loop {
             let mut words = "none is known".to_owned();
             for seed in self.cluster.seeds_for(&wanted.key) {
-                match self.ask(&seed, &request, &wanted.key).await {
+                let said = self.ask(&seed, &request, &wanted.key).await;
+                if !matches!(said, Said::Unreachable(_)) {
+                    *self.seedless() = None;
+                }
+                match said {
                     Said::Opened(opened) => return Ok(*opened),
                     Said::Refused(refusal) => return Err(OpenError::Refused(refusal)),
                     Said::Elsewhere(_) => "the seeds point at each other".clone_into(&mut words),
                     Said::Unreachable(why) => words = why,
                 }
             }
-            if began.elapsed() >= self.timing.acting_after {
+            if self.is_alone() || self.seedless_for() >= self.timing.acting_after {
                 return self.open_acting(&request, &wanted.key, words).await;
             }
             tokio::time::sleep(AGAIN).await;
         }
+    }
+
+    /// Whether nobody was ever named who could bring a seed: then there is nothing to wait for.
+    fn is_alone(&self) -> bool {
+        let any = darner_lfs::Oid::EMPTY.into();
+        self.cluster.schedulers().is_empty() && self.cluster.seeds_for(&any).is_empty()
+    }
+
+    /// For how long no seed has answered; called after a round in which none did.
+    fn seedless_for(&self) -> Duration {
+        let now = Instant::now();
+        let mut seedless = self.seedless();
+        // A stretch nobody looked at for long may have been broken unseen.
+        let known = seedless.filter(|known| now - known.last < self.timing.acting_after * 2);
+        let since = known.map_or(now, |known| known.since);
+        *seedless = Some(Seedless { since, last: now });
+        now - since
+    }
+
+    fn seedless(&self) -> std::sync::MutexGuard<'_, Option<Seedless>> {
+        self.seedless.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One acting seed per object: the first daemon by rendezvous that answers, this one included.
