@@ -4,45 +4,33 @@
 //! daemon starts and serves with no scheduler, no manager and no seed reachable (I8).
 
 mod followed;
+mod house;
 mod started;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use darner_chassis::clock::{Clock, Random, System};
+use darner_chassis::clock::{Clock, System};
 use darner_chassis::command::{Ended, Started};
 use darner_chassis::config::ConfigError;
 use darner_chassis::metrics::Role;
+use darner_chassis::net;
 use darner_chassis::seal::Sealer;
 use darner_chassis::sign::Verifier;
-use darner_chassis::{grpc, net};
 use darner_origin::{Origin, OriginConfig};
-use darner_proto::v1::daemon_server::DaemonServer;
-use darner_proto::v1::seed_server::SeedServer;
-use darner_seeding::Seeding;
 use darner_store::{Store, StoreConfig};
 use darner_transfer::cluster::{Cluster, ClusterConfig};
-use darner_transfer::download::{self, Downloads, Timing};
-use darner_transfer::link::HttpLinks;
-use darner_transfer::pieces::PieceServer;
 use darner_transfer::trust::Trust;
 use tokio::net::TcpListener;
-use tonic::service::Routes;
 
-use crate::acting::Acting;
+use crate::config::Config;
 use crate::config::seed_words::Rules;
-use crate::config::{Config, Fallback};
-use crate::edge::{Certificate, Edge, Limits};
-use crate::gate::{Gate, Rooms, Switches};
+use crate::edge::Certificate;
 use crate::node::{Node, NodeError, Reached};
-use crate::prober::SeedProber;
-use crate::proof::{Proof, Seams};
-use crate::service::Service;
-use crate::stories::Stories;
 use crate::ticket::Tickets;
+use house::{Base, House};
 pub use started::{Addresses, StartError};
 
 /// Where a daemon keeps its data when nothing is said.
@@ -109,111 +97,12 @@ pub async fn start(started: &Started<Config>) -> Result<Addresses, StartError> {
     };
     let cluster = Cluster::start(cluster_config, store.clone(), &started.tasks);
     let base = Base { data, clock, origin, store, trust, cluster, node };
-    let tickets = Tickets::new(sealer, host.tenant.clone());
-    serve(started, base, (listeners, certificate), (tickets, rules))?;
+    let house = House::build(started, base);
+    house.open_git(started, (listeners.git, certificate), (Tickets::new(sealer, host.tenant.clone()), rules));
+    house.open_nodes(started, listeners.grpc, listeners.piece)?;
+    house.follow(started);
     tracing::info!(git = %addresses.proxy, piece = %addresses.piece, grpc = %addresses.grpc, "peer daemon listens");
     Ok(addresses)
-}
-
-/// What everything else stands on.
-struct Base {
-    data: PathBuf,
-    clock: Arc<dyn Clock>,
-    origin: Origin,
-    store: Store,
-    trust: Trust,
-    cluster: Cluster,
-    node: Node,
-}
-
-fn serve(
-    started: &Started<Config>,
-    base: Base,
-    (listeners, certificate): (Listeners, Certificate),
-    (tickets, rules): (Tickets, Rules),
-) -> Result<(), StartError> {
-    let config = &started.config.value;
-    let Base { data, clock, origin, store, trust, cluster, node } = base;
-    let (metrics, tasks, drain) = (&started.metrics, &started.tasks, &started.drain);
-    let random: Arc<dyn Random> = Arc::new(System);
-    let links = Arc::new(HttpLinks::new(&node.id));
-    let parts = download::Parts {
-        store: store.clone(),
-        cluster: cluster.clone(),
-        links,
-        trust: trust.clone(),
-        metrics: metrics.clone(),
-        clock: Arc::clone(&clock),
-        tasks: tasks.clone(),
-    };
-    let downloads = Downloads::new(parts, Timing::default());
-    let seeding = Seeding::new(darner_seeding::Parts {
-        identity: cluster.identity().clone(),
-        store: store.clone(),
-        origin: origin.clone(),
-        signer: Arc::new(node.signer),
-        cluster: Some(cluster.clone()),
-        metrics: metrics.clone(),
-        clock: Arc::clone(&clock),
-        random: Arc::clone(&random),
-        tasks: tasks.clone(),
-    });
-    let alone = Arc::new(AtomicBool::new(config.fallback == Fallback::Origin));
-    let acting = Acting::new(seeding.clone(), cluster.clone(), Arc::clone(&alone));
-    downloads.set_acting(Arc::new(acting.clone()));
-    let prober = Arc::new(SeedProber::new(cluster.clone(), origin.clone(), Arc::clone(&alone)));
-    let seams = Seams { clock: Arc::clone(&clock), random };
-    let proof = Arc::new(Proof::new(store.clone(), prober, config.public.clone(), seams, metrics.clone()));
-    let switches = Arc::new(Switches::default());
-    let followed = followed::Followed {
-        own: config.clone(),
-        switches: Arc::clone(&switches),
-        proof: Arc::clone(&proof),
-        alone,
-        clock: Arc::clone(&clock),
-    };
-    let feed = followed::feed(started, &data, &store, &cluster);
-    let (stories, root) = (Arc::new(Stories::default()), data);
-    let gate = Gate::new(Rooms {
-        origin,
-        store: store.clone(),
-        downloads: downloads.clone(),
-        proof: Arc::clone(&proof),
-        tickets,
-        rules,
-        stories: Arc::clone(&stories),
-        switches,
-        clock: Arc::clone(&clock),
-        metrics: metrics.clone(),
-        tasks: tasks.clone(),
-        drain: drain.clone(),
-        node: node.id,
-        feed: Some(feed.clone()),
-    });
-    let limits = Limits { connections: config.git.connections, plaintext: config.plaintext() };
-    let edge = Edge::new(&certificate, Arc::new(gate), limits, tasks, drain);
-    tasks.spawn("git port", edge.serve(listeners.git));
-    let pieces = PieceServer::new(store.clone(), trust.clone(), clock).with_referrals(seeding.referrals());
-    tasks.spawn("piece port", pieces.serve(listeners.piece, tasks.clone()));
-    let service = Service {
-        cluster: cluster.clone(),
-        store: store.clone(),
-        root: root.clone(),
-        downloads: downloads.clone(),
-        proof,
-        stories,
-        feed: feed.clone(),
-        drain: drain.clone(),
-    };
-    let routes = Routes::new(DaemonServer::new(service.clone())).add_service(SeedServer::new(acting));
-    grpc::serve(listeners.grpc, routes, None, tasks, drain);
-    let socket = config.grpc.socket.clone().unwrap_or_else(|| root.join("daemon.sock"));
-    grpc::serve_unix(&socket, Routes::new(DaemonServer::new(service)), tasks, drain)?;
-    tasks.spawn("membership keys", followed::learn(cluster.clone(), trust));
-    tasks.spawn("load", followed::load(cluster, store.clone(), downloads));
-    tasks.spawn("feed purges", feed.clone().purge(store));
-    tasks.spawn("feed switches", followed.follow(feed));
-    Ok(())
 }
 
 /// Everything that can be wrong in the configuration alone, told at once.
@@ -271,3 +160,6 @@ fn store_config(config: &Config, data: &Path) -> StoreConfig {
 fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(StartError::Address)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Who this node is: an id and a signing key that last as long as its data directory, and the addresses others use.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use darner_chassis::clock::{Clock, Random, System};
@@ -102,11 +102,8 @@ fn own_address(any: IpAddr) -> IpAddr {
         Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified())
     };
     let found = asked("0.0.0.0:0", "192.0.2.1:9").or_else(|| asked("[::]:0", "[2001:db8::1]:9"));
-    found.unwrap_or(if any.is_ipv6() {
-        IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])
-    } else {
-        IpAddr::from([127, 0, 0, 1])
-    })
+    let loopback = if any.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+    found.unwrap_or(loopback)
 }
 
 /// The machine's own name.

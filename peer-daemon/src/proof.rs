@@ -74,12 +74,12 @@ impl Proof {
     pub fn new(
         store: Store,
         prober: Arc<dyn Prober>,
-        public: Vec<String>,
+        public: &[String],
         seams: Seams,
         metrics: Metrics,
     ) -> Self {
         let Seams { clock, random } = seams;
-        let public = RwLock::new(normal(&public));
+        let public = RwLock::new(normal(public));
         Self { store, prober, verdicts: Verdicts::default(), public, clock, random, metrics }
     }
 
@@ -110,7 +110,7 @@ impl Proof {
         if credential.granted_by_batch && has(&credential.upstream) {
             return Some("batch");
         }
-        if self.verdicts.holds(&self.name(key, credential), self.clock.now_ms()) {
+        if self.verdicts.holds(&name_of(key, credential), self.clock.now_ms()) {
             return Some("remembered");
         }
         let named = provenance(&credential.url);
@@ -122,7 +122,7 @@ impl Proof {
 
     /// The credential was accepted elsewhere (a seed opened the object with it): it is not proved again for a while.
     pub fn remember(&self, key: &ObjectKey, credential: &v1::Credential) {
-        self.verdicts.remember(self.name(key, credential), credential.expires_ms, self.clock.now_ms());
+        self.verdicts.remember(name_of(key, credential), credential.expires_ms, self.clock.now_ms());
     }
 
     async fn decide(&self, held: &Held, credential: &v1::Credential) -> Verdict {
@@ -131,7 +131,7 @@ impl Proof {
             return Verdict::Proved(by);
         }
         // One probe per credential: those who show the same one wait for its outcome.
-        let name = self.name(&key, credential);
+        let name = name_of(&key, credential);
         let turn = self.verdicts.turn(name);
         let _mine = turn.lock().await;
         if self.verdicts.holds(&name, self.clock.now_ms()) {
@@ -171,10 +171,10 @@ impl Proof {
         let message = "this address does not serve the object it is asked for".to_owned();
         Err(v1::Refusal { status: 403, message, retry_after_s: 0 })
     }
+}
 
-    fn name(&self, key: &ObjectKey, credential: &v1::Credential) -> verdicts::Name {
-        (*key, fingerprint(&Method::GET, credential))
-    }
+fn name_of(key: &ObjectKey, credential: &v1::Credential) -> verdicts::Name {
+    (*key, fingerprint(&Method::GET, credential))
 }
 
 /// The two seams a test replaces.

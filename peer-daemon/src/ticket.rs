@@ -159,7 +159,7 @@ mod tests {
         let header = tickets.header(&ticket()).unwrap();
         let other = Oid::from_bytes([7; 32]);
         assert_eq!(tickets.read(Some(&header), &other, NOW_MS), Err(TicketError::Damaged));
-        let neighbour = Tickets::new(tickets.sealer.clone(), "u".to_owned());
+        let neighbour = Tickets::new(tickets.sealer, "u".to_owned());
         assert_eq!(neighbour.read(Some(&header), &Oid::EMPTY, NOW_MS), Err(TicketError::Damaged));
     }
 

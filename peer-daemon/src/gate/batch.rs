@@ -28,7 +28,7 @@ use crate::edge::Caller;
 use crate::reply;
 
 /// Pauses before our own second and third try.
-const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(1000)];
+const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(1)];
 /// Bytes of an answer: 20,000 objects with long signed addresses.
 const ANSWER_BYTES: usize = 64 << 20;
 
@@ -172,19 +172,15 @@ impl Heard {
     fn passed_on(self) -> Response<Body> {
         let Self { status, headers, body } = self;
         let waits = headers.get(header::RETRY_AFTER).cloned();
-        match status.as_u16() {
-            // Full for good or for a while: git-lfs tells its user what these mean.
-            501 | 505..=599 => {}
-            429 if waits.is_some() => {}
-            429 | 500 | 502..=504 => {
-                let mut response =
-                    reply::wait(AGAIN_AFTER_S, &format!("the origin answered {status}; it is asked again"));
-                if let Some(waits) = waits {
-                    response.headers_mut().insert(header::RETRY_AFTER, waits);
-                }
-                return response;
+        // 501, 507 and 509 mean "for good" and reach the user as they are.
+        let is_outage = matches!(status.as_u16(), 500 | 502..=504);
+        if is_outage || status == StatusCode::TOO_MANY_REQUESTS && waits.is_none() {
+            let mut response =
+                reply::wait(AGAIN_AFTER_S, &format!("the origin answered {status}; it is asked again"));
+            if let Some(waits) = waits {
+                response.headers_mut().insert(header::RETRY_AFTER, waits);
             }
-            _ => {}
+            return response;
         }
         let mut response = Response::new(reply::full(body));
         *response.status_mut() = status;

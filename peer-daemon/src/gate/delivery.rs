@@ -20,7 +20,7 @@ use super::Gate;
 use super::object::{Ask, Found, Opening};
 
 /// How long a body waits for its next byte. The client's own patience is 30 s.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Transfers above this length or time are always in the traces.
 const BIG_BYTES: u64 = 64 << 20;
 const SLOW: Duration = Duration::from_secs(10);

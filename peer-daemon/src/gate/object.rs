@@ -138,12 +138,12 @@ impl Gate {
         match self.proof.prove(&Held::Stored(stored.clone()), &ask.credential).await {
             Verdict::Proved(_) => Ok(Some(Found::Stored(stored))),
             Verdict::Refused(refusal) => Err(Box::new(self.refused(ask, &refusal))),
-            Verdict::Unprovable => Err(Box::new(self.from_origin(ask).await)),
+            Verdict::Unprovable => Err(Box::new(self.origins_answer(ask).await)),
         }
     }
 
     /// What only the origin can decide is answered by the origin.
-    async fn from_origin(&self, ask: &Ask) -> Response<Body> {
+    async fn origins_answer(&self, ask: &Ask) -> Response<Body> {
         match self.read_through(&ask.credential).await {
             Ok(response) => response,
             Err(error) => super::relay::content_refusal(&error),

@@ -53,7 +53,7 @@ fn a_granted_download_leads_here_with_a_ticket() {
     assert_eq!(header.len(), 1);
     let read =
         desk.tickets.read(header.get("Authorization").map(String::as_str), &Oid::EMPTY, NOW_MS).unwrap();
-    assert_eq!(tickets, [read.clone()]);
+    assert_eq!(tickets, std::slice::from_ref(&read));
     assert_eq!((read.href.as_str(), read.expires_ms), ("https://cdn/x?sig=1", NOW_MS + 60_000));
     assert_eq!(read.headers, [("X-A".to_owned(), "b".to_owned())]);
 }

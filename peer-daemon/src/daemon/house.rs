@@ -1,0 +1,195 @@
+//! Which room of a daemon stands on which.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use darner_chassis::clock::{Clock, Random, System};
+use darner_chassis::command::Started;
+use darner_chassis::grpc;
+use darner_origin::Origin;
+use darner_proto::v1::daemon_server::DaemonServer;
+use darner_proto::v1::seed_server::SeedServer;
+use darner_seeding::Seeding;
+use darner_store::Store;
+use darner_transfer::cluster::Cluster;
+use darner_transfer::download::{self, Downloads, Timing};
+use darner_transfer::feed::Feed;
+use darner_transfer::link::HttpLinks;
+use darner_transfer::pieces::PieceServer;
+use darner_transfer::trust::Trust;
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+
+use super::followed::{self, Followed};
+use super::started::StartError;
+use crate::acting::Acting;
+use crate::config::seed_words::Rules;
+use crate::config::{Config, Fallback};
+use crate::edge::{Certificate, Edge, Limits};
+use crate::gate::{Gate, Rooms, Switches};
+use crate::node::Node;
+use crate::prober::SeedProber;
+use crate::proof::{Proof, Seams};
+use crate::service::Service;
+use crate::stories::Stories;
+use crate::ticket::Tickets;
+
+/// What everything else stands on.
+#[derive(Debug)]
+pub(super) struct Base {
+    pub(super) data: PathBuf,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) origin: Origin,
+    pub(super) store: Store,
+    pub(super) trust: Trust,
+    pub(super) cluster: Cluster,
+    pub(super) node: Node,
+}
+
+/// The rooms, built.
+pub(super) struct House {
+    data: PathBuf,
+    clock: Arc<dyn Clock>,
+    origin: Origin,
+    store: Store,
+    trust: Trust,
+    cluster: Cluster,
+    downloads: Downloads,
+    seeding: Seeding,
+    acting: Acting,
+    alone: Arc<AtomicBool>,
+    proof: Arc<Proof>,
+    stories: Arc<Stories>,
+    switches: Arc<Switches>,
+    feed: Feed,
+}
+
+impl House {
+    pub(super) fn build(started: &Started<Config>, base: Base) -> Self {
+        let config = &started.config.value;
+        let Base { data, clock, origin, store, trust, cluster, node } = base;
+        let random: Arc<dyn Random> = Arc::new(System);
+        let parts = download::Parts {
+            store: store.clone(),
+            cluster: cluster.clone(),
+            links: Arc::new(HttpLinks::new(&node.id)),
+            trust: trust.clone(),
+            metrics: started.metrics.clone(),
+            clock: Arc::clone(&clock),
+            tasks: started.tasks.clone(),
+        };
+        let downloads = Downloads::new(parts, Timing::default());
+        let seeding = Seeding::new(darner_seeding::Parts {
+            identity: cluster.identity().clone(),
+            store: store.clone(),
+            origin: origin.clone(),
+            signer: Arc::new(node.signer),
+            cluster: Some(cluster.clone()),
+            metrics: started.metrics.clone(),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            tasks: started.tasks.clone(),
+        });
+        let alone = Arc::new(AtomicBool::new(config.fallback == Fallback::Origin));
+        let acting = Acting::new(seeding.clone(), cluster.clone(), Arc::clone(&alone));
+        downloads.set_acting(Arc::new(acting.clone()));
+        let prober = Arc::new(SeedProber::new(cluster.clone(), origin.clone(), Arc::clone(&alone)));
+        let seams = Seams { clock: Arc::clone(&clock), random };
+        let proof =
+            Arc::new(Proof::new(store.clone(), prober, &config.public, seams, started.metrics.clone()));
+        let feed = followed::feed(started, &data, &store, &cluster);
+        let (stories, switches) = (Arc::default(), Arc::default());
+        Self {
+            data,
+            clock,
+            origin,
+            store,
+            trust,
+            cluster,
+            downloads,
+            seeding,
+            acting,
+            alone,
+            proof,
+            stories,
+            switches,
+            feed,
+        }
+    }
+
+    /// Opens the git-facing port.
+    pub(super) fn open_git(
+        &self,
+        started: &Started<Config>,
+        (listener, certificate): (TcpListener, Certificate),
+        (tickets, rules): (Tickets, Rules),
+    ) {
+        let config = &started.config.value;
+        let gate = Gate::new(Rooms {
+            origin: self.origin.clone(),
+            store: self.store.clone(),
+            downloads: self.downloads.clone(),
+            proof: Arc::clone(&self.proof),
+            tickets,
+            rules,
+            stories: Arc::clone(&self.stories),
+            switches: Arc::clone(&self.switches),
+            clock: Arc::clone(&self.clock),
+            metrics: started.metrics.clone(),
+            tasks: started.tasks.clone(),
+            drain: started.drain.clone(),
+            node: self.cluster.identity().id.clone(),
+            feed: Some(self.feed.clone()),
+        });
+        let limits = Limits { connections: config.git.connections, plaintext: config.plaintext() };
+        let edge = Edge::new(&certificate, Arc::new(gate), limits, &started.tasks, &started.drain);
+        started.tasks.spawn("git port", edge.serve(listener));
+    }
+
+    /// Opens what other nodes and the command line speak to.
+    pub(super) fn open_nodes(
+        &self,
+        started: &Started<Config>,
+        grpc: TcpListener,
+        piece: TcpListener,
+    ) -> Result<(), StartError> {
+        let (tasks, drain) = (&started.tasks, &started.drain);
+        let pieces = PieceServer::new(self.store.clone(), self.trust.clone(), Arc::clone(&self.clock));
+        let pieces = pieces.with_referrals(self.seeding.referrals());
+        tasks.spawn("piece port", pieces.serve(piece, tasks.clone()));
+        let service = Service {
+            cluster: self.cluster.clone(),
+            store: self.store.clone(),
+            root: self.data.clone(),
+            downloads: self.downloads.clone(),
+            proof: Arc::clone(&self.proof),
+            stories: Arc::clone(&self.stories),
+            feed: self.feed.clone(),
+            drain: drain.clone(),
+        };
+        let routes =
+            Routes::new(DaemonServer::new(service.clone())).add_service(SeedServer::new(self.acting.clone()));
+        grpc::serve(grpc, routes, None, tasks, drain);
+        let named = started.config.value.grpc.socket.clone();
+        let socket = named.unwrap_or_else(|| self.data.join("daemon.sock"));
+        grpc::serve_unix(&socket, Routes::new(DaemonServer::new(service)), tasks, drain)?;
+        Ok(())
+    }
+
+    /// Starts what follows the control plane, as far as there is one.
+    pub(super) fn follow(self, started: &Started<Config>) {
+        let tasks = &started.tasks;
+        tasks.spawn("membership keys", followed::learn(self.cluster.clone(), self.trust));
+        tasks.spawn("load", followed::load(self.cluster, self.store.clone(), self.downloads));
+        tasks.spawn("feed purges", self.feed.clone().purge(self.store));
+        let followed = Followed {
+            own: started.config.value.clone(),
+            switches: self.switches,
+            proof: self.proof,
+            alone: self.alone,
+            clock: self.clock,
+        };
+        tasks.spawn("feed switches", followed.follow(self.feed));
+    }
+}

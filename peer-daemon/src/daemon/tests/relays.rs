@@ -1,0 +1,103 @@
+//! What is passed on: git's own exchange, locks, uploads, tunnels, and what is not here.
+
+use super::stand::{content, stand, stand_with};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gits_greeting_goes_direct_unless_it_carries_a_credential() {
+    let stand = stand().await;
+    let target = stand.path("/o/r.git/info/refs?service=git-upload-pack");
+    let answer = stand.get(&target, &[]).await;
+    assert_eq!(answer.status, 307);
+    let wanted = format!("http://{}/o/r.git/info/refs?service=git-upload-pack", stand.forge_at);
+    assert_eq!(answer.header("location"), Some(wanted));
+    assert!(stand.forge.seen("info/refs").is_empty());
+    let answer = stand.get(&target, &[("Authorization", "Basic good")]).await;
+    assert_eq!(answer.status, 200);
+    let seen = stand.forge.seen("info/refs");
+    assert_eq!(seen[0].authorization.as_deref(), Some("Basic good"));
+    stand.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_uploads_and_verify_pass_untouched() {
+    let stand = stand().await;
+    let oid = stand.forge.put(content(1, 10));
+    let upload = format!("/store/{}?sig=good", oid.path());
+    for (method, rest, body) in [
+        ("POST", "/o/r.git/info/lfs/locks", r#"{"path":"a","ref":{}}"#),
+        ("POST", "/o/r.git/info/lfs/locks/verify", "{}"),
+        ("POST", "/o/r.git/info/lfs/verify", r#"{"oid":"x","size":1}"#),
+        ("PUT", upload.as_str(), "the bytes of an object"),
+        ("POST", "/o/r.git/git-receive-pack", "0000"),
+    ] {
+        let answer =
+            stand.ask(method, &stand.path(rest), &[("Authorization", "Basic good")], body.as_bytes()).await;
+        assert_eq!(answer.status, 200, "{rest}: {}", answer.text());
+        let path = rest.split('?').next().unwrap();
+        let seen = stand.forge.seen(path).pop().unwrap();
+        assert_eq!((seen.method.as_str(), seen.target.as_str()), (method, rest));
+        assert_eq!(seen.body, body.as_bytes());
+    }
+    stand.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_reaches_what_is_listed_and_names_the_key_otherwise() {
+    let forge = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = forge.local_addr().unwrap();
+    let stand = stand_with(|config| config.upstreams.push(format!("https://{at}"))).await;
+    let echo = async {
+        let (mut stream, _) = forge.accept().await.unwrap();
+        let mut four = [0; 4];
+        stream.read_exact(&mut four).await.unwrap();
+        stream.write_all(&four).await.unwrap();
+    };
+    let client = async {
+        let mut stream = tokio::net::TcpStream::connect(stand.at.proxy).await.unwrap();
+        stream.write_all(format!("CONNECT {at} HTTP/1.1\r\nHost: {at}\r\n\r\n").as_bytes()).await.unwrap();
+        let mut head = vec![0; 12];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(head, b"HTTP/1.1 200");
+        stream.write_all(b"ping").await.unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.ends_with(b"ping"));
+    };
+    tokio::join!(echo, client);
+    for refused in ["github.com:443", "127.0.0.1:22", "169.254.169.254:80"] {
+        let answer = stand.raw(format!("CONNECT {refused} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
+        assert_eq!(answer.status, 403, "{refused}");
+        assert!(answer.text().contains("`upstreams`"), "{}", answer.text());
+    }
+    stand.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_later_says_so() {
+    let stand = stand().await;
+    for target in ["/v2/", "/hf/api/models", "/favicon.ico"] {
+        let answer = stand.get(target, &[]).await;
+        assert_eq!(answer.status, 404);
+        assert!(answer.json()["message"].as_str().unwrap().len() > 20);
+    }
+    assert_eq!(stand.get("/", &[]).await.status, 200);
+    stand.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pass_through_rule_keeps_the_swarm_out() {
+    use crate::config::Proxy;
+    use crate::config::seed_words::Rule;
+    let rule = Rule { regx: "blobs/sha256.*".to_owned(), ..Rule::default() };
+    let stand =
+        stand_with(|config| config.proxy = Some(Proxy { proxies: vec![rule], ..Proxy::default() })).await;
+    let whole = content(1, 5000);
+    let oid = stand.forge.put(whole.clone());
+    for _ in 0..2 {
+        let answer = stand.get(&stand.path(&format!("/store/{}?sig=good", oid.path())), &[]).await;
+        assert_eq!((answer.status, answer.body == whole), (200, true));
+    }
+    assert_eq!(stand.forge.seen("/store/").len(), 2);
+    stand.close().await;
+}
