@@ -43,25 +43,33 @@ fn content_host(repo: &str, clone: &Path) -> Result<Base, Failure> {
     let path = clone.to_string_lossy();
     // Without files and without blobs: only the pointers are fetched, when git-lfs looks for them.
     git(
+        repo,
         clone,
         &["clone", "--quiet", "--depth", "1", "--filter=blob:limit=1k", "--no-checkout", repo, &path],
         false,
     )?;
-    let (listed, _) = git(clone, &["lfs", "ls-files", "--name-only"], false)?;
+    let (listed, _) = git(repo, clone, &["lfs", "ls-files", "--name-only"], false)?;
     let Some(file) = listed.lines().next() else {
         return Err(Failure::negative(format!("{repo} has no Git LFS object in its newest commit")));
     };
     let include = format!("--include={file}");
-    let (_, trace) = git(clone, &["lfs", "fetch", "origin", "HEAD", &include], true)?;
+    let (_, trace) = git(repo, clone, &["lfs", "fetch", "origin", "HEAD", &include], true)?;
     first_href(&trace).ok_or_else(|| {
         Failure::negative(format!("git-lfs did not say where the objects of {repo} come from"))
             .hint("run GIT_CURL_VERBOSE=1 git clone by hand and look for `href`")
     })
 }
 
-/// Runs git without rewrites of the user's: they may lead to us already.
-fn git(clone: &Path, arguments: &[&str], traced: bool) -> Result<(String, String), Failure> {
+/// Runs git without the user's rewrites of this repository: they may lead to us already.
+fn git(repo: &str, clone: &Path, arguments: &[&str], traced: bool) -> Result<(String, String), Failure> {
     let mut command = Command::new("git");
+    // The longest prefix wins, and none is longer than the whole.
+    command.args([
+        "-c",
+        &format!("url.{repo}.insteadOf={repo}"),
+        "-c",
+        "lfs.transfer.enablehrefrewrite=false",
+    ]);
     command.current_dir(clone).args(arguments).stdin(Stdio::inherit());
     command.env("GIT_LFS_SKIP_SMUDGE", "1");
     if traced {
