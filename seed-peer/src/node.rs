@@ -121,7 +121,7 @@ fn own_address() -> IpAddr {
         Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified())
     };
     let found = asked("0.0.0.0:0", "192.0.2.1:9").or_else(|| asked("[::]:0", "[2001:db8::1]:9"));
-    found.unwrap_or(Ipv4Addr::LOCALHOST.into())
+    found.unwrap_or_else(|| Ipv4Addr::LOCALHOST.into())
 }
 
 fn machine_name() -> String {

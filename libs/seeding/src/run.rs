@@ -34,7 +34,7 @@ const FRUITLESS_TRIES: u32 = 3;
 /// A revocation is told before the bytes go, to those who watch.
 const TELLING: Duration = Duration::from_millis(50);
 /// A memory-backed object that is confirmed stays for its takers this long after.
-const LINGER: Duration = Duration::from_secs(60);
+const LINGER: Duration = Duration::from_mins(1);
 
 pub(crate) struct Runner {
     pub(crate) inner: Arc<Inner>,

@@ -18,6 +18,7 @@ use darner_store::{Outcome, Partial, Store, Stored};
 use darner_transfer::cluster::Cluster;
 use darner_transfer::pieces::Referrals;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::credential::Presented;
 use crate::flight::{End, Flight, Phase, Standing, Waited};
@@ -205,10 +206,13 @@ impl Inner {
         drop(flights);
         let landing = Landing { inner: Arc::clone(self), flight: Arc::clone(&flight) };
         let runner = Runner::new(Arc::clone(self), Arc::clone(&flight));
-        self.parts.tasks.spawn("origin read", async move {
+        // In the trace of the caller it began for; those who join have their own.
+        let span = tracing::info_span!("origin read", otel.kind = "client", oid = %key, urgent);
+        let read = async move {
             let _landing = landing;
             runner.run().await;
-        });
+        };
+        self.parts.tasks.spawn("origin read", read.instrument(span));
         Ride { flight, _waiter: waiter }
     }
 

@@ -3,13 +3,13 @@
 use std::pin::Pin;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use darner_origin::MAX_WINDOW_BYTES;
 use darner_proto::{convert, v1};
 use darner_transfer::download::Opener;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
 
 use crate::credential::Presented;
 use crate::proof::refusal;
@@ -30,14 +30,16 @@ impl Seeding {
         if request.objects.len() > MAX_OBJECTS {
             return Err(Status::invalid_argument("too many objects in one call"));
         }
-        let seeding = self.clone();
+        let (seeding, span) = (self.clone(), tracing::Span::current());
         let taker = std::sync::Arc::new(taker);
         let decided = futures::stream::iter(request.objects).map(move |object| {
             let (seeding, taker) = (seeding.clone(), std::sync::Arc::clone(&taker));
-            async move {
+            let open = async move {
                 let outcome = seeding.open(&taker, &object).await;
                 Ok(v1::OpenReply { key: object.key, outcome: Some(outcome.into()) })
-            }
+            };
+            // The replies are polled outside of the call's own span.
+            open.instrument(span.clone())
         });
         Ok(decided.buffer_unordered(AT_ONCE).boxed())
     }
@@ -83,7 +85,7 @@ impl v1::seed_server::Seed for Seeding {
         let origin = &self.inner.parts.origin;
         let outcome = match origin.probe(&presented.url, &presented.headers, request.offset, length).await {
             Ok(shown) => Outcome::Window(v1::Window {
-                content: Bytes::from(shown.content),
+                content: shown.content,
                 total: shown.total,
                 etag: shown.etag.unwrap_or_default(),
             }),

@@ -11,6 +11,7 @@
 
 mod faults;
 mod proof;
+mod ring;
 mod upstream;
 
 use std::sync::Arc;
