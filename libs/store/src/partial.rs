@@ -16,6 +16,7 @@ mod writer;
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use darner_lfs::{Holding, Layout, ObjectKey, PieceIndex};
 use tokio::sync::watch;
 
@@ -175,6 +176,12 @@ impl Partial {
     /// Makes it a finished object: hashes what is left, compares, moves the file. Blocks. A mismatch leaves the
     /// partial for the caller to `reset`; a disk that damaged pieces makes it incomplete instead.
     pub fn finish(&self) -> Result<Outcome, FinishError> {
+        self.finish_with(None)
+    }
+
+    /// As [`Partial::finish`], with an attestation that is there from the first moment on at which the finished object
+    /// can be seen.
+    pub fn finish_with(&self, attestation: Option<Bytes>) -> Result<Outcome, FinishError> {
         let mut trail = self.growing.finishing();
         match self.outcome() {
             Some(Outcome::Failed(why)) => return Err(FinishError::Failed(why)),
@@ -193,6 +200,7 @@ impl Partial {
             return Ok(Outcome::Confirmed);
         }
         let snapshot = self.growing.snapshot().ok_or_else(incomplete)?;
+        let snapshot = growing::Snapshot { attestation, ..snapshot };
         let outcome = Outcome::Finished(self.room.keep(&self.growing, snapshot)?);
         self.growing.conclude(outcome.clone());
         Ok(outcome)

@@ -160,3 +160,6 @@ impl Feed {
         self.0.manager.as_deref()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,19 +2,18 @@
 
 use bytes::Bytes;
 use darner_proto::v1;
-use darner_store::Stored;
+use darner_store::{Partial, Stored};
 use prost::Message as _;
 
-/// Keeps the statements of a partial with the object it became: taken before `finish`, kept after it.
-pub fn keep(statements: &[Bytes], stored: &Stored) {
+/// The statements of a growing object in the form in which the finished one keeps them (`Partial::finish_with`).
+pub fn kept(partial: &Partial) -> Option<Bytes> {
+    let statements = partial.statements(0);
     let decoded = statements.iter().filter_map(|bytes| v1::Attestation::decode(bytes.clone()).ok());
     let kept: Vec<u8> = decoded.flat_map(|statement| statement.encode_length_delimited_to_vec()).collect();
-    if !kept.is_empty() {
-        stored.set_attestation(kept.into());
-    }
+    (!kept.is_empty()).then(|| kept.into())
 }
 
-/// What [`keep`] kept.
+/// What was kept with a finished object.
 pub fn of(stored: &Stored) -> Vec<v1::Attestation> {
     let kept = stored.attestation().unwrap_or_default();
     let mut rest: &[u8] = &kept;

@@ -8,6 +8,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use bytes::Bytes;
 use darner_lfs::{Layout, ObjectKey, PieceDigest, PieceIndex};
 use tokio::sync::watch;
 
@@ -53,6 +54,7 @@ pub(crate) struct Snapshot {
     pub(crate) entry: Entry,
     pub(crate) layout: Layout,
     pub(crate) digests: Vec<PieceDigest>,
+    pub(crate) attestation: Option<Bytes>,
 }
 
 impl Growing {
@@ -94,7 +96,7 @@ impl Growing {
         snapshot: &Snapshot,
         claimed: &[PieceIndex],
     ) -> io::Result<Self> {
-        let Snapshot { entry, layout, digests } = snapshot;
+        let Snapshot { entry, layout, digests, .. } = snapshot;
         let all: String = digests.iter().map(|digest| hex::encode(digest.as_bytes())).collect();
         let mut lines = vec![Line::opened(layout, entry.keep), Line::Known { first: 0, digests: all }];
         let digest = |piece: &PieceIndex| usize::try_from(*piece).ok().and_then(|at| digests.get(at));
@@ -232,7 +234,7 @@ impl Growing {
             let mut entry = Entry::new(size, &layout);
             entry.upstreams = growth.upstreams().iter().cloned().collect();
             entry.media = growth.media().clone();
-            (growth.missing() == 0).then_some(Snapshot { entry, layout, digests })
+            (growth.missing() == 0).then_some(Snapshot { entry, layout, digests, attestation: None })
         })
     }
 }

@@ -136,5 +136,5 @@ fn examine(
         entry.upstreams = growth.upstreams().iter().cloned().collect();
         entry.media = growth.media().clone();
     }
-    Ok(sound.then(|| (Snapshot { entry, layout, digests }, Arc::new(file))))
+    Ok(sound.then(|| (Snapshot { entry, layout, digests, attestation: None }, Arc::new(file))))
 }

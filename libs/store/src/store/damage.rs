@@ -93,7 +93,7 @@ impl Room {
 
     fn known(&self, key: &ObjectKey, it: &crate::shelves::Finished) -> Option<Snapshot> {
         let digests = PieceDigest::list(&self.index.digests(key)?)?;
-        Some(Snapshot { layout: it.entry.cut()?, entry: it.entry.clone(), digests })
+        Some(Snapshot { layout: it.entry.cut()?, entry: it.entry.clone(), digests, attestation: None })
     }
 
     /// Makes a partial of the sound part of a file; false when nothing is left of it.

@@ -166,7 +166,7 @@ impl Room {
         snapshot: Snapshot,
         file: &Arc<File>,
     ) -> io::Result<()> {
-        let Snapshot { mut entry, layout, digests } = snapshot;
+        let Snapshot { mut entry, layout, digests, attestation } = snapshot;
         entry.used_ms = self.now();
         let stamp = Stamp::from_metadata(&std::fs::symlink_metadata(self.places.object(&key))?);
         let checked = Arc::new(Checked::all(stamp, layout.piece_count().unwrap_or_default()));
@@ -177,6 +177,7 @@ impl Room {
         let write = Write {
             entry: Some(entry),
             digests: Some(joined(&digests)),
+            attestation,
             anew: true,
             then_remove: Some(self.places.journal(&key)),
             then_sync: Some(Arc::clone(file)),
@@ -198,7 +199,7 @@ fn snapshot_of(content: &[u8]) -> Snapshot {
     let layout = Layout::of_size(size);
     let piece = usize::try_from(layout.piece_bytes()).unwrap_or(usize::MAX);
     let digests = content.chunks(piece).map(PieceDigest::of).collect();
-    Snapshot { entry: Entry::new(size, &layout), layout, digests }
+    Snapshot { entry: Entry::new(size, &layout), layout, digests, attestation: None }
 }
 
 fn joined(digests: &[PieceDigest]) -> Bytes {

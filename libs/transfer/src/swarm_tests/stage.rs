@@ -197,11 +197,7 @@ impl Seed {
         self.feed_to(self.content.len() as u64);
         self.partial.fix_size(self.content.len() as u64);
         while self.partial.hash_more() {}
-        let said = self.partial.statements(0);
-        let finished = self.partial.finish();
-        if let Ok(darner_store::Outcome::Finished(stored)) = &finished {
-            crate::statements::keep(&said, stored);
-        }
+        let finished = self.partial.finish_with(crate::statements::kept(&self.partial));
         assert_eq!(finished.is_ok(), !self.lie.load(Ordering::Relaxed), "{finished:?}");
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use darner_proto::v1;
-use darner_store::{FinishError, Outcome};
+use darner_store::FinishError;
 use tokio::time::Instant;
 
 use super::Conductor;
@@ -64,13 +64,9 @@ impl Conductor {
 
     async fn finish(&mut self) -> bool {
         let partial = self.running.partial.clone();
-        let said = partial.statements(0);
-        let finished = tokio::task::spawn_blocking(move || partial.finish()).await;
+        let finished =
+            tokio::task::spawn_blocking(move || partial.finish_with(statements::kept(&partial))).await;
         match finished {
-            Ok(Ok(Outcome::Finished(stored))) => {
-                statements::keep(&said, &stored);
-                true
-            }
             Ok(Ok(_)) => true,
             Ok(Err(FinishError::Mismatch { .. })) => {
                 self.blame_for_the_whole();
