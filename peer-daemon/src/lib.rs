@@ -4,7 +4,16 @@
 //! of the rooms it stands on. Never: bytes of an object from an origin, unless it acts as a seed (DESIGN section 7).
 //! After a crash: what was finished is kept, partial objects go on where they were, tickets stay valid.
 
-#![cfg_attr(test, allow(clippy::as_conversions, reason = "tests state their sizes in plain numbers"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::as_conversions,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::string_slice,
+        reason = "tests state their sizes and texts in plain numbers"
+    )
+)]
 
 pub mod acting;
 pub mod cli;

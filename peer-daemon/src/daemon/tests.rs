@@ -5,3 +5,4 @@ mod batches;
 mod objects;
 mod relays;
 mod stand;
+mod starts;

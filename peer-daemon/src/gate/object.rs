@@ -29,6 +29,9 @@ use crate::{credential, reply};
 /// A client waits no longer than this for the head of an answer (git-lfs gives up after 30 s).
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long an opening goes on after its client was told to come again.
+const KEPT_OPENING: Duration = Duration::from_secs(30);
+
 /// What a client asks for, whichever way it asks.
 #[derive(Debug)]
 pub(super) struct Ask {
@@ -129,7 +132,14 @@ impl Gate {
                 Ok(Found::Growing(download))
             }
             Ok(Err(error)) => Err(Box::new(self.unopened(ask, &error))),
-            Err(_elapsed) => Ok(Found::Opening(opening)),
+            Err(_elapsed) if ask.size.is_some() => Ok(Found::Opening(opening)),
+            Err(_elapsed) => {
+                // Nothing can be promised without a length. The read goes on, so that the next try finds it under way.
+                self.tasks.spawn("slow opening", async move {
+                    drop(tokio::time::timeout(KEPT_OPENING, opening).await);
+                });
+                Err(Box::new(reply::wait(1, "the origin has not answered yet")))
+            }
         }
     }
 

@@ -49,7 +49,8 @@ pub(super) struct Stand {
     pub(super) forge_at: SocketAddr,
     pub(super) at: Addresses,
     pub(super) started: Started<Config>,
-    _data: tempfile::TempDir,
+    forge_tasks: darner_chassis::tasks::Tasks,
+    directory: tempfile::TempDir,
 }
 
 /// An answer, read to its end (or as far as it came).
@@ -203,6 +204,18 @@ fn plain(status: u16, words: &str) -> Response<Full<Bytes>> {
     response
 }
 
+/// A configuration for ports that are free.
+pub(super) fn config_at(data: &std::path::Path) -> Config {
+    let mut config = Config::default();
+    config.shared.data = data.to_owned();
+    config.shared.admin.listen = "127.0.0.1:0".to_owned();
+    for listen in [&mut config.git.listen, &mut config.grpc.listen, &mut config.piece.listen] {
+        "127.0.0.1:0".clone_into(listen);
+    }
+    config.storage.reserve = darner_chassis::config::ByteSize(0);
+    config
+}
+
 /// A daemon alone, its forge listed.
 pub(super) async fn stand() -> Stand {
     stand_with(|_| {}).await
@@ -214,19 +227,14 @@ pub(super) async fn stand_with(change: impl FnOnce(&mut Config)) -> Stand {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let forge_at = listener.local_addr().unwrap();
     let data = tempfile::tempdir().unwrap();
-    let mut config = Config::default();
-    config.shared.data = data.path().to_owned();
-    config.shared.admin.listen = "127.0.0.1:0".to_owned();
-    for listen in [&mut config.git.listen, &mut config.grpc.listen, &mut config.piece.listen] {
-        *listen = "127.0.0.1:0".to_owned();
-    }
+    let mut config = config_at(data.path());
     config.upstreams = vec![format!("http://{forge_at}")];
-    config.storage.reserve = darner_chassis::config::ByteSize(0);
     change(&mut config);
     let started = Started::in_process(config).unwrap();
     let serving = Arc::clone(&forge);
-    let tasks = started.tasks.clone();
-    started.tasks.spawn("forge", async move {
+    let forge_tasks = darner_chassis::tasks::Tasks::new();
+    let tasks = forge_tasks.clone();
+    forge_tasks.spawn("forge", async move {
         while let Ok((stream, _)) = listener.accept().await {
             let forge = Arc::clone(&serving);
             tasks.spawn("forge connection", async move {
@@ -240,7 +248,7 @@ pub(super) async fn stand_with(change: impl FnOnce(&mut Config)) -> Stand {
         }
     });
     let at = start(&started).await.unwrap();
-    Stand { forge, forge_at, at, started, _data: data }
+    Stand { forge, forge_at, at, started, forge_tasks, directory: data }
 }
 
 impl Stand {
@@ -303,8 +311,23 @@ impl Stand {
         (path, action["header"]["Authorization"].as_str().unwrap().to_owned())
     }
 
+    /// Another daemon where this one was; the first has ended.
+    pub(super) async fn again(&mut self) {
+        let config = self.started.config.value.clone();
+        self.started.drain.start();
+        self.started.tasks.close().await;
+        self.started = Started::in_process(config).unwrap();
+        self.at = start(&self.started).await.unwrap();
+    }
+
+    /// The directory of the daemon's data.
+    pub(super) fn data(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
     pub(super) async fn close(self) {
         self.started.drain.start();
         self.started.tasks.close().await;
+        self.forge_tasks.close().await;
     }
 }
