@@ -265,15 +265,12 @@ impl Stand {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
-        let mut text =
-            format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.at.proxy);
-        if !body.is_empty() {
-            text.push_str(&format!("Content-Length: {}\r\n", body.len()));
-        }
-        for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
-        }
-        text.push_str("\r\n");
+        let length =
+            if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+        let said: String = headers.iter().flat_map(|(name, value)| [*name, ": ", *value, "\r\n"]).collect();
+        let host = self.at.proxy;
+        let text =
+            format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{length}{said}\r\n");
         self.raw(&[text.as_bytes(), body].concat()).await
     }
 
