@@ -49,6 +49,8 @@ pub(super) struct Delivery {
     span: tracing::Span,
     download: Option<Download>,
     sent: u64,
+    /// Where the answer ends, when that is known. Who writes it stops asking there, so no end is ever polled.
+    until: Option<u64>,
     ended: Ended,
 }
 
@@ -78,6 +80,7 @@ impl Delivery {
             span: tracing::Span::current(),
             download: None,
             sent: 0,
+            until: None,
             ended: Ended::Left,
             gate,
         }
@@ -90,6 +93,7 @@ impl Delivery {
             Span::Whole(size) => (0, *size),
             Span::Unsatisfiable(_) => (0, Some(0)),
         };
+        self.until = end;
         let bytewise = match found {
             Found::Stored(stored) => {
                 let end = end.unwrap_or_else(|| stored.size());
@@ -124,6 +128,9 @@ impl Delivery {
             Ok(Some(bytes)) => {
                 let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                 self.sent = self.sent.saturating_add(length);
+                if self.until == Some(tail.position()) {
+                    self.ended = Ended::Well;
+                }
                 if let Some(download) = &self.download {
                     download.read_from(tail.position());
                 }
