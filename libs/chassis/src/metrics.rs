@@ -167,6 +167,13 @@ impl Metrics {
             cross_zone: Counter::default(),
             registry: RwLock::default(),
         };
+        // An empty family is not shown at all; these are the labels every process can count.
+        for reason in ["digest", "object"] {
+            drop(contract.rejected.get_or_create(&ReasonLabels { reason }));
+        }
+        for verdict in ["granted", "proved", "refused"] {
+            drop(contract.verdicts.get_or_create(&VerdictLabels { verdict }));
+        }
         registry.register(
             "darner_origin_requests",
             "Requests sent to upstreams",
