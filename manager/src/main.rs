@@ -4,5 +4,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    darner_chassis::command::run("manager", env!("CARGO_PKG_VERSION"), darner_manager::service::run)
+    darner_chassis::command::run("darner-manager", env!("CARGO_PKG_VERSION"), darner_manager::service::run)
 }
