@@ -93,14 +93,13 @@ impl FromRequestParts<Control> for Admin {
 }
 
 async fn caller(parts: &Parts, control: &Control, needed: Role) -> Result<Caller, Problem> {
-    let caller = match parts.headers.get(header::AUTHORIZATION) {
-        // An Authorization header decides alone: a wrong token is not saved by a good cookie.
-        Some(value) => by_token(value.to_str().unwrap_or_default(), control).await?,
-        None => {
-            let caller = by_session(&parts.headers, control).await?;
-            origin::check(&parts.method, &parts.headers)?;
-            caller
-        }
+    // An Authorization header decides alone: a wrong token is not saved by a good cookie.
+    let caller = if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
+        by_token(value.to_str().unwrap_or_default(), control).await?
+    } else {
+        let caller = by_session(&parts.headers, control).await?;
+        origin::check(&parts.method, &parts.headers)?;
+        caller
     };
     if caller.role < needed {
         let detail = format!("this needs the role {needed:?}, you have {:?}", caller.role).to_lowercase();

@@ -22,7 +22,7 @@ use crate::control::Control;
 use crate::{api, listen};
 
 /// Between two tidyings of the catalog.
-const TIDY_EVERY: Duration = Duration::from_secs(3600);
+const TIDY_EVERY: Duration = Duration::from_hours(1);
 
 /// Run the manager until it is told to leave.
 pub async fn run(started: Started<Config>) -> Result<(), Box<dyn Error + Send + Sync>> {

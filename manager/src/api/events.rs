@@ -22,7 +22,7 @@ use crate::events::{self, Topic};
 use crate::problem::Problem;
 
 /// How long one stream lasts.
-const LASTS: Duration = Duration::from_secs(600);
+const LASTS: Duration = Duration::from_mins(10);
 /// A comment so often keeps proxies from closing the line.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 

@@ -64,29 +64,22 @@ pub(super) async fn sign_in(
     control.attempts().allowed(address.ip(), &name, now_ms).map_err(|seconds| {
         Problem::later(StatusCode::TOO_MANY_REQUESTS, "too many failed attempts to sign in", seconds)
     })?;
-    let role = match known(&control, credentials).await? {
-        Some(role) => role,
-        None => {
-            control.attempts().failed(address.ip(), &name, now_ms);
-            let change = Change {
-                actor: &name,
-                via: "password",
-                action: "session.begin",
-                target: "",
-                outcome: "refused",
-            };
-            control.audit_change(change).await;
-            return Err(Problem::new(StatusCode::UNAUTHORIZED, "the name or the password is wrong"));
-        }
+    let Some(role) = known(&control, credentials).await? else {
+        control.attempts().failed(address.ip(), &name, now_ms);
+        audit(&control, &name, "refused").await;
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, "the name or the password is wrong"));
     };
     let cookie = secret::new(control.random());
     let expires_ms = now_ms + LASTS_S * 1000;
     control.catalog().add_session(&secret::hash(&cookie), &name, now_ms, expires_ms).await?;
-    let change =
-        Change { actor: &name, via: "password", action: "session.begin", target: "", outcome: "done" };
-    control.audit_change(change).await;
+    audit(&control, &name, "done").await;
     let session = Session { user: name, role, via: "session", expires_ms: Some(expires_ms) };
     Ok((set_cookie(&cookie, LASTS_S), Json(session)).into_response())
+}
+
+async fn audit(control: &Control, actor: &str, outcome: &str) {
+    let change = Change { actor, via: "password", action: "session.begin", target: "", outcome };
+    control.audit_change(change).await;
 }
 
 async fn known(control: &Control, credentials: Credentials) -> Result<Option<Role>, Problem> {

@@ -79,7 +79,8 @@ async fn nasty_text_is_kept_as_text() {
 async fn nasty_text_in_paths_and_queries_finds_nothing() {
     let stage = Stage::new().await;
     let admin = stage.admin().await;
-    let nasty: String = NASTY.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let nasty: Vec<_> = NASTY.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let nasty = nasty.concat();
     admin.get(&format!("/api/v1/nodes/{nasty}")).await.problem(404);
     admin.get(&format!("/api/v1/objects/{nasty}")).await.problem(400);
     admin.get(&format!("/api/v1/objects?oid={nasty}")).await.problem(400);

@@ -33,9 +33,9 @@ impl Watcher {
     async fn next(&mut self) -> Option<String> {
         let next = async {
             loop {
-                if let Some((event, rest)) = self.text.split_once("\n\n") {
+                if let Some((event, rest)) = self.text.clone().split_once("\n\n") {
                     let name = event.lines().find_map(|line| line.strip_prefix("event: ")).map(str::to_owned);
-                    self.text = rest.to_owned();
+                    rest.clone_into(&mut self.text);
                     return name;
                 }
                 let frame = self.body.frame().await?.ok()?;

@@ -46,7 +46,7 @@ async fn numbers_downloads_and_holdings_are_shown() {
         (&downloads[0]["object"], &downloads[0]["state"]),
         (&json!(object().to_string()), &json!("done"))
     );
-    let objects = admin.items(&format!("/api/v1/objects?oid={}", &Oid::EMPTY.to_string()[..7])).await;
+    let objects = admin.items("/api/v1/objects?oid=e3b0c44").await;
     assert_eq!((&objects[0]["copies"], &objects[0]["size"]), (&json!(1), &json!(5)));
     let holders = admin.get(&format!("/api/v1/objects/{}", Oid::EMPTY)).await.json();
     assert_eq!(holders["holders"][0]["node"], "n1");

@@ -9,8 +9,9 @@ use std::time::Duration;
 use axum::body::Bytes;
 use darner_chassis::command::Started;
 use darner_chassis::grpc;
+use darner_chassis::settings::{Admin, Shared};
 use darner_chassis::tasks::{Drain, Tasks};
-use darner_manager::config::Config;
+use darner_manager::config::{Config, Grpc, Http};
 use darner_manager::service;
 use darner_proto::PROTOCOL_VERSION;
 use darner_proto::v1::{self, manager_client::ManagerClient, report};
@@ -24,34 +25,34 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 /// No wait of a test lasts longer.
-pub const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// A running manager.
-pub struct Stage {
-    pub http: SocketAddr,
-    pub grpc: String,
-    pub drain: Drain,
-    pub tasks: Tasks,
+pub(crate) struct Stage {
+    pub(crate) http: SocketAddr,
+    pub(crate) grpc: String,
+    pub(crate) drain: Drain,
+    pub(crate) tasks: Tasks,
     data: PathBuf,
     running: JoinSet<Result<(), Box<dyn std::error::Error + Send + Sync>>>,
-    _dir: Option<tempfile::TempDir>,
+    dir: Option<tempfile::TempDir>,
 }
 
 /// An answer of the API.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
     /// The answer is a problem of this status; its words.
-    pub fn problem(&self, status: u16) -> String {
+    pub(crate) fn problem(&self, status: u16) -> String {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
         assert_eq!(self.headers["content-type"], "application/problem+json");
         let problem = self.json();
@@ -61,27 +62,33 @@ impl Answer {
 }
 
 /// The configuration of a test: every port free, everything in `data`.
-pub fn config(data: &Path) -> Config {
-    let mut config = Config::default();
-    config.shared.data = data.to_owned();
-    config.shared.admin.listen = "127.0.0.1:0".to_owned();
-    config.shared.ready_file = Some(data.join("ready.json"));
-    config.http.listen = "127.0.0.1:0".to_owned();
-    config.grpc.listen = "127.0.0.1:0".to_owned();
-    config.schedulers = vec!["scheduler.example:8002".to_owned()];
-    config
+pub(crate) fn config(data: &Path) -> Config {
+    let free = || "127.0.0.1:0".to_owned();
+    let shared = Shared {
+        data: data.to_owned(),
+        admin: Admin { listen: free() },
+        ready_file: Some(data.join("ready.json")),
+        ..Shared::default()
+    };
+    Config {
+        shared,
+        http: Http { listen: free() },
+        grpc: Grpc { listen: free() },
+        database: None,
+        schedulers: vec!["scheduler.example:8002".to_owned()],
+    }
 }
 
 impl Stage {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut stage = Self::over(dir.path()).await;
-        stage._dir = Some(dir);
+        stage.dir = Some(dir);
         stage
     }
 
     /// A manager over a directory that may hold one's records already.
-    pub async fn over(data: &Path) -> Self {
+    pub(crate) async fn over(data: &Path) -> Self {
         let started = Started::in_process(config(data)).unwrap();
         let (drain, tasks) = (started.drain.clone(), started.tasks.clone());
         let mut running = JoinSet::new();
@@ -102,11 +109,11 @@ impl Stage {
         .unwrap();
         let http = addresses["url"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
         let grpc = addresses["grpc"].as_str().unwrap().to_owned();
-        Self { http, grpc, drain, tasks, data: data.to_owned(), running, _dir: None }
+        Self { http, grpc, drain, tasks, data: data.to_owned(), running, dir: None }
     }
 
     /// Tell the manager to leave and wait until it has.
-    pub async fn leave(mut self) {
+    pub(crate) async fn leave(mut self) {
         self.drain.start();
         let ended = tokio::time::timeout(SOON, self.running.join_next()).await.expect("the manager hangs");
         ended.unwrap().unwrap().unwrap();
@@ -114,11 +121,11 @@ impl Stage {
         std::fs::remove_file(self.data.join("ready.json")).unwrap();
     }
 
-    pub fn password(&self) -> String {
+    pub(crate) fn password(&self) -> String {
         std::fs::read_to_string(self.data.join("admin-password")).unwrap().trim().to_owned()
     }
 
-    pub async fn ask(&self, request: http::request::Builder, body: impl Into<Bytes>) -> Answer {
+    pub(crate) async fn ask(&self, request: http::request::Builder, body: impl Into<Bytes>) -> Answer {
         let stream = tokio::net::TcpStream::connect(self.http).await.unwrap();
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -134,17 +141,17 @@ impl Stage {
     }
 
     /// Nobody in particular reads.
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask(Request::get(path), "").await
     }
 
-    pub async fn sign_in(&self, user: &str, password: &str) -> Answer {
+    pub(crate) async fn sign_in(&self, user: &str, password: &str) -> Answer {
         let body = serde_json::json!({ "user": user, "password": password }).to_string();
         self.ask(Request::post("/api/v1/session").header("content-type", "application/json"), body).await
     }
 
     /// The first account, signed in.
-    pub async fn admin(&self) -> Person<'_> {
+    pub(crate) async fn admin(&self) -> Person<'_> {
         let answer = self.sign_in("admin", &self.password()).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let cookie = answer.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
@@ -152,56 +159,56 @@ impl Stage {
     }
 
     /// Somebody with a token of this role.
-    pub async fn with_role(&self, role: &str) -> Person<'_> {
+    pub(crate) async fn with_role(&self, role: &str) -> Person<'_> {
         let wanted = serde_json::json!({ "name": role, "role": role });
         let made = self.admin().await.post("/api/v1/tokens", &wanted).await;
         assert_eq!(made.status, 201, "{made:?}");
         self.bearer(made.json()["secret"].as_str().unwrap())
     }
 
-    pub fn bearer(&self, token: &str) -> Person<'_> {
+    pub(crate) fn bearer(&self, token: &str) -> Person<'_> {
         Person { stage: self, shown: ("authorization", format!("Bearer {token}")) }
     }
 }
 
 /// Somebody who shows a cookie or a token.
-pub struct Person<'a> {
+pub(crate) struct Person<'a> {
     stage: &'a Stage,
-    pub shown: (&'static str, String),
+    pub(crate) shown: (&'static str, String),
 }
 
 impl Person<'_> {
-    pub async fn ask(&self, request: http::request::Builder, body: impl Into<Bytes>) -> Answer {
+    pub(crate) async fn ask(&self, request: http::request::Builder, body: impl Into<Bytes>) -> Answer {
         self.stage.ask(request.header(self.shown.0, &self.shown.1), body).await
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask(Request::get(path), "").await
     }
 
     /// The items of a list.
-    pub async fn items(&self, path: &str) -> Vec<Value> {
+    pub(crate) async fn items(&self, path: &str) -> Vec<Value> {
         let answer = self.get(path).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()["items"].as_array().unwrap().clone()
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.ask(Request::post(path).header("content-type", "application/json"), body.to_string()).await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.ask(Request::delete(path), "").await
     }
 
     /// Change the configuration from this version.
-    pub async fn configure(&self, version: i64, config: &str) -> Answer {
+    pub(crate) async fn configure(&self, version: i64, config: &str) -> Answer {
         let request = Request::put("/api/v1/config").header("if-match", format!("\"{version}\""));
         self.ask(request, config.to_owned()).await
     }
 
     /// Read a list until it shows what is looked for.
-    pub async fn until(&self, path: &str, found: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    pub(crate) async fn until(&self, path: &str, found: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let looked = async {
             loop {
                 let items = self.items(path).await;
@@ -216,20 +223,20 @@ impl Person<'_> {
 }
 
 /// A node's stream.
-pub struct Node {
+pub(crate) struct Node {
     out: mpsc::Sender<v1::Report>,
     feed: Streaming<v1::Feed>,
 }
 
 /// The hello of a daemon of this name.
-pub fn hello(id: &str) -> v1::ManagerHello {
+pub(crate) fn hello(id: &str) -> v1::ManagerHello {
     let node = v1::NodeIdentity { id: id.to_owned(), zone: "z1".to_owned(), ..Default::default() };
     let hello = v1::Hello { protocol_version: PROTOCOL_VERSION, node: Some(node), ..Default::default() };
     v1::ManagerHello { hello: Some(hello), component: "peer-daemon".to_owned(), ..Default::default() }
 }
 
 impl Node {
-    pub async fn attach(stage: &Stage, hello: v1::ManagerHello) -> Result<Self, tonic::Status> {
+    pub(crate) async fn attach(stage: &Stage, hello: v1::ManagerHello) -> Result<Self, tonic::Status> {
         let (out, reports) = mpsc::channel(16);
         out.send(v1::Report { report: Some(report::Report::Hello(hello)) }).await.unwrap();
         let mut client = ManagerClient::new(grpc::channel(&stage.grpc).unwrap());
@@ -237,17 +244,17 @@ impl Node {
         Ok(Self { out, feed })
     }
 
-    pub async fn tell(&self, report: report::Report) {
+    pub(crate) async fn tell(&self, report: report::Report) {
         self.out.send(v1::Report { report: Some(report) }).await.unwrap();
     }
 
     /// The next message, or nothing when the manager ended the stream.
-    pub async fn hear(&mut self) -> Option<v1::feed::Feed> {
+    pub(crate) async fn hear(&mut self) -> Option<v1::feed::Feed> {
         let heard = tokio::time::timeout(SOON, self.feed.message()).await.expect("nothing was told");
         heard.ok().flatten().and_then(|feed| feed.feed)
     }
 
-    pub async fn hear_config(&mut self) -> (u64, Value) {
+    pub(crate) async fn hear_config(&mut self) -> (u64, Value) {
         match self.hear().await {
             Some(v1::feed::Feed::Config(config)) => {
                 (config.version, serde_json::from_slice(&config.json).unwrap())
@@ -256,7 +263,7 @@ impl Node {
         }
     }
 
-    pub async fn hear_tombstones(&mut self) -> Vec<v1::Tombstone> {
+    pub(crate) async fn hear_tombstones(&mut self) -> Vec<v1::Tombstone> {
         match self.hear().await {
             Some(v1::feed::Feed::Tombstones(told)) => told.tombstones,
             other => panic!("not tombstones: {other:?}"),
