@@ -43,7 +43,9 @@ pub(crate) struct Pour {
 
 impl Pour {
     pub(crate) fn new(partial: Partial, reading: u64, scribe: Scribe) -> Self {
-        Self { partial, reading, hashing: std::sync::Arc::default(), scribe, writer: None, at: 0 }
+        let pour = Self { partial, reading, hashing: std::sync::Arc::default(), scribe, writer: None, at: 0 };
+        pour.announce();
+        pour
     }
 
     /// Forgets everything that came.
@@ -52,6 +54,14 @@ impl Pour {
         self.at = 0;
         self.reading = reading;
         self.partial.reset(why);
+        self.announce();
+    }
+
+    /// Names the read before its first byte: grants are bound to it, at every node that takes from it.
+    fn announce(&self) {
+        if self.partial.reading().is_none() {
+            self.say(0, &[], v1::AttestationState::Provisional);
+        }
     }
 
     /// Whether nothing has come yet.
@@ -166,9 +176,11 @@ impl Pour {
         self.say(0, &[], v1::AttestationState::Revoked);
     }
 
-    /// The statement that the whole has been hashed.
-    pub(crate) fn confirmed(&self, digests: &[PieceDigest]) -> v1::Attestation {
-        self.scribe.attest(&self.subject(), 0, digests, v1::AttestationState::Confirmed)
+    /// The statement that the whole has been hashed; `None` while pieces are missing.
+    pub(crate) fn confirmed(&self) -> Option<v1::Attestation> {
+        let pieces = 0..self.partial.layout().piece_count()?;
+        let digests: Option<Vec<PieceDigest>> = pieces.map(|piece| self.partial.digest(piece)).collect();
+        Some(self.scribe.attest(&self.subject(), 0, &digests?, v1::AttestationState::Confirmed))
     }
 
     fn subject(&self) -> Subject {

@@ -302,7 +302,9 @@ impl Runner {
     async fn finish(&mut self) -> Tried {
         let Some(pour) = &self.pour else { return Tried::Again };
         let partial = pour.partial.clone();
-        let finished = tokio::task::spawn_blocking(move || partial.finish()).await;
+        // Kept, and seen by anybody, only if the hash of the whole agrees.
+        let confirmed = pour.confirmed().map(|said| kept(&said));
+        let finished = tokio::task::spawn_blocking(move || partial.finish_with(confirmed)).await;
         match finished {
             Ok(Ok(outcome)) => Tried::Done(outcome),
             Ok(Err(FinishError::Mismatch { got })) => {
@@ -401,8 +403,7 @@ impl Runner {
         let cost_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(key = %self.flight.key, size, cost_ms, "object read from its origin");
         match outcome {
-            Outcome::Finished(stored) => {
-                stored.set_attestation(kept(&pour.confirmed(&stored.digests())));
+            Outcome::Finished(_) => {
                 for presented in self.flight.accepted() {
                     self.inner.parts.store.add_upstream(&self.flight.key, &presented.upstream);
                 }

@@ -332,7 +332,7 @@ impl Inner {
         presented: &Presented,
     ) -> Box<v1::Opened> {
         let media = stored.media();
-        let mut opened = self.opened(stored.key(), taker, presented);
+        let mut opened = self.opened((stored.key(), 0), taker, presented);
         opened.layout = Some(stored.layout().into());
         opened.complete = true;
         opened.content_type = media.content_type.unwrap_or_default();
@@ -347,19 +347,26 @@ impl Inner {
         presented: &Presented,
     ) -> Box<v1::Opened> {
         let media = partial.media();
-        let mut opened = self.opened(partial.key(), taker, presented);
+        // What was shown equal is this read, which nobody has confirmed yet: it opens no other bytes of that name.
+        let reading = partial.reading().map_or(0, |(reading, _)| reading);
+        let mut opened = self.opened((partial.key(), reading), taker, presented);
         opened.layout = Some(partial.layout().into());
         opened.content_type = media.content_type.unwrap_or_default();
         opened.etag = media.etag.unwrap_or_default();
         opened
     }
 
-    fn opened(&self, key: ObjectKey, taker: &v1::NodeIdentity, presented: &Presented) -> Box<v1::Opened> {
+    fn opened(
+        &self,
+        (key, reading): (ObjectKey, u64),
+        taker: &v1::NodeIdentity,
+        presented: &Presented,
+    ) -> Box<v1::Opened> {
         let mut takers = self.takers.beside(&key, &taker.id);
         takers.truncate(MAX_REFERRED);
         self.takers.note(key, taker);
         Box::new(v1::Opened {
-            grant: Some(self.scribe.grant(key, taker, self.parts.clock.now_ms())),
+            grant: Some(self.scribe.grant((key, reading), taker, self.parts.clock.now_ms())),
             takers,
             upstream: presented.upstream.clone(),
             seed: Some(self.parts.identity.clone()),

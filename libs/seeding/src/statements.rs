@@ -55,7 +55,13 @@ impl Scribe {
     }
 
     /// A permission for one node to take one object.
-    pub(crate) fn grant(&self, key: ObjectKey, taker: &v1::NodeIdentity, now_ms: u64) -> v1::Grant {
+    /// `reading`: while the object is unconfirmed, only the bytes of this read of its origin; 0 when it is confirmed.
+    pub(crate) fn grant(
+        &self,
+        (key, reading): (ObjectKey, u64),
+        taker: &v1::NodeIdentity,
+        now_ms: u64,
+    ) -> v1::Grant {
         let mut made = v1::Grant {
             key: Some(key.into()),
             node: taker.id.clone(),
@@ -63,6 +69,7 @@ impl Scribe {
             key_id: self.signer.kid().to_owned(),
             signature: Bytes::new(),
             tenant: self.node.tenant.clone(),
+            reading,
         };
         made.signature = self.signer.sign(&grant::signed_bytes(&made)).into();
         made
@@ -99,7 +106,7 @@ mod tests {
         let (scribe, trust) = scribe();
         let taker = v1::NodeIdentity { id: "daemon-1".to_owned(), ..Default::default() };
         let key: ObjectKey = Oid::EMPTY.into();
-        let made = scribe.grant(key, &taker, 1_000);
+        let made = scribe.grant((key, 0), &taker, 1_000);
         assert_eq!(made.expires_ms, 1_000 + GRANT_MS);
         assert!(trust.grant(&made, &key, "daemon-1", 1_000).is_ok());
         assert!(trust.grant(&made, &key, "daemon-2", 1_000).is_err());

@@ -33,6 +33,7 @@ async fn a_cold_object_is_one_content_request_of_its_size_and_no_probe_for_who_p
     assert_eq!(bench.trust.attestation(&said).unwrap().digests, stored.digests());
     let again = opened(bench.open(key, credential(&upstream.url("/x?sig=1"))).await);
     assert!(again.complete);
+    assert_eq!(again.grant.unwrap().reading, 0);
     assert_eq!(bench.requests(Kind::Probe), 0, "its credential performed the read");
 }
 
@@ -44,6 +45,8 @@ async fn it_is_opened_when_the_head_has_come_and_its_bytes_are_readable_before_t
     let bench = Bench::new(&[&upstream]).await;
     let reply = opened(bench.open(key, credential(&upstream.url("/x"))).await);
     assert!(!reply.complete);
+    let reading = bench.store.live_partial(&key).unwrap().reading().unwrap().0;
+    assert_eq!(reply.grant.unwrap().reading, reading, "what nobody has confirmed opens only itself");
     let partial = bench.store.live_partial(&key).unwrap();
     let mut changes = partial.subscribe();
     while partial.readable(0, darner_store::Unchecked::Edge) < 100_000 {
