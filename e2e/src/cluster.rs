@@ -101,6 +101,8 @@ pub struct Cluster {
     complaints: tempfile::NamedTempFile,
     data: PathBuf,
     owned: Option<tempfile::TempDir>,
+    /// True once every process is gone: another cluster may live in the same directory since.
+    ended: bool,
 }
 
 impl std::ops::Deref for Cluster {
@@ -141,6 +143,12 @@ impl Cluster {
         for upstream in &options.upstreams {
             command.args(["--allow-upstream", upstream]);
         }
+        // For a person who looks for something: `DARNER_E2E_VALUES` may turn logs up.
+        if let Some(values) =
+            std::env::var_os("DARNER_E2E_VALUES").filter(|_| !options.more.contains(&"--config".to_owned()))
+        {
+            command.arg("--config").arg(values);
+        }
         command.args(&options.more).stdin(Stdio::null()).stdout(Stdio::piped());
         let complaints = tempfile::NamedTempFile::new()?;
         let mut up = command.stderr(complaints.reopen()?).spawn().context("darner up")?;
@@ -149,7 +157,7 @@ impl Cluster {
             anyhow::bail!("darner up said nothing: {}", std::fs::read_to_string(complaints.path())?);
         };
         let line = serde_json::from_str(&line).with_context(|| format!("the line of darner up: {line}"))?;
-        Ok(Self { up, line, complaints, data, owned })
+        Ok(Self { up, line, complaints, data, owned, ended: false })
     }
 
     /// The cluster's data directory.
@@ -200,10 +208,15 @@ impl Cluster {
         self.end();
         self.up.wait().await?;
         let gone = || async { Ok(self.running()?.is_empty().then_some(())) };
-        wait::until("every process is gone", gone).await
+        wait::until("every process is gone", gone).await?;
+        self.ended = true;
+        Ok(())
     }
 
     fn end(&mut self) {
+        if self.ended {
+            return;
+        }
         for pid in self.running().unwrap_or_default().keys() {
             signal(*pid, Signal::KILL).ok();
         }
