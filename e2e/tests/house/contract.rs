@@ -147,7 +147,8 @@ async fn the_manager_answers_on_the_paths_others_rely_on() {
     }
     let both = || async {
         let nodes = asked(manager, &cookie, "/api/v1/nodes").await.json()?;
-        Ok((nodes["items"].as_array().map(Vec::len) == Some(2)).then_some(()))
+        let attached = |items: &Vec<Value>| items.iter().filter(|node| node["state"] == "attached").count();
+        Ok((nodes["items"].as_array().map(attached) == Some(2)).then_some(()))
     };
     wait::until("seed and daemon are known to the manager", both).await.unwrap();
 }
