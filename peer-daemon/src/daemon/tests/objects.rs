@@ -21,6 +21,8 @@ async fn a_ticketed_object_is_read_once_and_served_whole() {
     assert_eq!(reads, SIZE, "{:?}", stand.forge.seen("/store/"));
     assert_eq!(stand.started.metrics.origin_requests_so_far(Kind::Probe, Role::Daemon), 0);
     assert!(stand.started.metrics.served_so_far(Source::Local) >= SIZE as u64);
+    let told = stand.told(oid).await;
+    assert_eq!(told.iter().filter(|line| line.starts_with("served 700000 bytes")).count(), 3, "{told:?}");
     stand.close().await;
 }
 

@@ -308,6 +308,15 @@ impl Stand {
         (path, action["header"]["Authorization"].as_str().unwrap().to_owned())
     }
 
+    /// The story of an object, as `darner explain` hears it.
+    pub(super) async fn told(&self, oid: Oid) -> Vec<String> {
+        let channel = darner_chassis::grpc::unix_channel(&self.data().join("daemon.sock")).unwrap();
+        let key = Some(darner_lfs::ObjectKey::from(oid).into());
+        let mut client = darner_proto::v1::daemon_client::DaemonClient::new(channel);
+        let reply = client.explain(darner_proto::v1::ExplainRequest { key }).await.unwrap().into_inner();
+        reply.told.into_iter().map(|told| told.line).collect()
+    }
+
     /// Another daemon where this one was; the first has ended.
     pub(super) async fn again(&mut self) {
         let config = self.started.config.value.clone();
