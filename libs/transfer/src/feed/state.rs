@@ -80,7 +80,7 @@ pub(super) async fn keep(
         match tokio::task::spawn_blocking(move || write(&target, &content)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(path = %path.display(), %error, "the configuration cannot be kept")
+                tracing::warn!(path = %path.display(), %error, "the configuration cannot be kept");
             }
             Err(error) => tracing::warn!(%error, "the configuration cannot be kept"),
         }
