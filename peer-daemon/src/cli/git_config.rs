@@ -113,8 +113,9 @@ pub fn for_local_cluster(gateway: &str, upstreams: &[String]) -> String {
     let settings = lines::settings(&wish);
     format!(
         "Paste this, and git reaches these upstreams through the first daemon:\n\n{}\n\
-         `darner git-config --undo --gateway {gateway} ...` takes it back.\n",
-        form::commands(&settings, "global")
+         This takes it back: darner git-config --apply --undo --gateway {gateway} {}\n",
+        form::commands(&settings, "global"),
+        upstreams.join(" ")
     )
 }
 

@@ -47,8 +47,9 @@ pub const CLUSTER_FILE: &str = "cluster.json";
 /// Runs the cluster until it is told to stop.
 pub async fn run(args: UpArgs) -> Outcome {
     let values = args.config.as_deref().map(values::read).transpose()?.unwrap_or_default();
-    for word in &values.ignored {
-        say::note(&format!("note: `{word}` has no meaning in a local cluster"));
+    if !values.ignored.is_empty() {
+        let words = values.ignored.join("`, `");
+        say::note(&format!("note: of no meaning in a local cluster: `{words}`"));
     }
     let plan = plan::make(&args, values)?;
     let plan = absolute(plan)?;

@@ -240,5 +240,9 @@ fn a_local_cluster_prints_lines_for_exactly_what_it_may_read() {
         lines.contains("url.http://127.0.0.1:7000/http/127.0.0.1:9000/.insteadOf http://127.0.0.1:9000/")
     );
     assert!(lines.contains("/https/github.com/.insteadOf"));
+    assert!(
+        lines.contains("--undo --gateway http://127.0.0.1:7000 http://127.0.0.1:9000 github.com"),
+        "{lines}"
+    );
     assert!(for_local_cluster("http://127.0.0.1:7000", &[]).contains("--allow-upstream"));
 }
