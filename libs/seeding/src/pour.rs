@@ -125,6 +125,9 @@ impl Pour {
             }
             self.at += u64::try_from(part.len()).unwrap_or(u64::MAX);
             if self.at == range.end {
+                if self.writer.is_none() {
+                    self.vouch(piece);
+                }
                 self.complete()?;
             }
         }
@@ -156,18 +159,23 @@ impl Pour {
     fn complete(&mut self) -> Result<(), PourError> {
         let Some(writer) = self.writer.take() else { return Ok(()) };
         let piece = writer.piece();
-        let digest = writer.finish(None)?;
-        self.say(piece, &[digest], v1::AttestationState::Provisional);
+        writer.finish(None)?;
+        self.vouch(piece);
         self.hashing.notify_one();
         Ok(())
+    }
+
+    /// Signs a piece that somebody else wrote meanwhile (a daemon's own download, while it acts as a seed).
+    fn vouch(&self, piece: u32) {
+        if let Some(digest) = self.partial.digest(piece).filter(|_| self.partial.has(piece)) {
+            self.say(piece, &[digest], v1::AttestationState::Provisional);
+        }
     }
 
     /// Signs what is here and was not signed by this read: pieces of an earlier life of this process.
     pub(crate) fn attest_held(&self) {
         for piece in self.partial.holding().iter() {
-            if let Some(digest) = self.partial.digest(piece) {
-                self.say(piece, &[digest], v1::AttestationState::Provisional);
-            }
+            self.vouch(piece);
         }
     }
 
