@@ -90,8 +90,15 @@ async fn pasted_lines_for_ci_carry_the_jobs_token() {
     let mut client = Client::new().unwrap();
     client.set_env("GIT_TOKEN", "job");
     paste(&client, &[&forge, "--ci", "--gateway", &gateway]).await;
-    client.clone(&scene.direct(), "clone").await.unwrap().well().unwrap();
-    client.check("clone", &scene.planted).unwrap();
+    // With the token in a header, as GitHub's jobs clone, and in the address, as GitLab's do.
+    let in_address = scene.direct().replace("http://", "http://token:job@");
+    for (url, name) in [(scene.direct(), "a"), (in_address, "b")] {
+        client.clone(&url, name).await.unwrap().well().unwrap();
+        client.check(name, &scene.planted).unwrap();
+    }
+    let counts = scene.origin.counters.snapshot();
+    assert_eq!(counts.asker("git-lfs", Kind::Content).requests, 0, "{counts:#?}");
+    assert_eq!(counts.asker("seed-peer", Kind::Content).requests, 2, "{counts:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

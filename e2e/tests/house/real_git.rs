@@ -131,17 +131,6 @@ async fn private_scene(user: &str) -> Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_in_the_url_opens_a_private_repository_in_mode_b() {
-    let scene = private_scene("gitlab-ci-token").await;
-    let proxy = scene.cluster.proxy(0).unwrap();
-    let client = scene.client(Mode::B, Wire::Clear, 0).await.unwrap();
-    let forge = scene.origin.at().forge;
-    let url = format!("http://gitlab-ci-token:pw@{proxy}/http/{forge}/{REPOSITORY}.git");
-    client.clone(&url, "clone").await.unwrap().well().unwrap();
-    client.check("clone", &scene.planted).unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_extra_header_of_ci_opens_a_private_repository_in_mode_b() {
     let scene = private_scene("x-access-token").await;
     let client = scene.client(Mode::B, Wire::Clear, 0).await.unwrap();
@@ -217,7 +206,7 @@ async fn an_ssh_remote(mode: Mode) {
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     client.set_env("GIT_SSH_COMMAND", script.to_str().unwrap());
     client.set_env("GIT_SSH_VARIANT", "ssh");
-    client.clone(&format!("ssh://git@forge.test/./{REPOSITORY}.git"), "clone").await.unwrap().well().unwrap();
+    client.clone(&format!("git@forge.test:{REPOSITORY}.git"), "clone").await.unwrap().well().unwrap();
     client.check("clone", &scene.planted).unwrap();
     let counts = scene.origin.counters.snapshot();
     assert_eq!(counts.asker("seed-peer", Kind::Content).requests, 4, "{counts:#?}");
