@@ -181,7 +181,6 @@ impl Room {
             anew: true,
             then_remove: Some(self.places.journal(&key)),
             then_sync: Some(Arc::clone(file)),
-            ..Write::default()
         };
         self.index.note(key, write);
         self.tell(Change::Added(key));
