@@ -157,6 +157,10 @@ fn clashes(facts: &Facts, findings: &mut Vec<Finding>) -> bool {
 fn route(facts: &Facts, how: Option<Mode>, findings: &mut Vec<Finding>) -> bool {
     let mut sound = true;
     match (how, &facts.gateway) {
+        (None, _) if facts.written.is_none() && facts.endpoint.is_none() => {
+            findings
+                .push(Finding::Wrong("the clone has no such remote, so there is nothing to fetch".into()));
+        }
         (None, _) => {
             let endpoint = facts.endpoint.as_deref().unwrap_or("an unknown endpoint");
             findings.push(Finding::Wrong(format!(

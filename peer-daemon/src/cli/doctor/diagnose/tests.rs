@@ -90,6 +90,7 @@ fn each_thing_that_breaks_the_way_is_named() {
         (Facts { proxied: true, ..gateway_clone() }, "no_proxy"),
         (Facts { agent: Some("x".into()), ..gateway_clone() }, "standalonetransferagent"),
         (Facts { lfs: None, ..gateway_clone() }, "not installed"),
+        (Facts { git: None, lfs: Some("git-lfs/3.8.1 (x)".into()), ..Facts::default() }, "no such remote"),
         (Facts { lfs: Some("git-lfs/2.7.2 (x)".into()), ..gateway_clone() }, "2.8"),
     ];
     for (facts, words) in cases {
