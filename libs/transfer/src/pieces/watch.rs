@@ -122,8 +122,9 @@ impl Telling {
             self.size_told = true;
             events.push(Event::Layout(layout.into()));
         }
-        events.extend(self.new_statements());
+        // Looked at first: whatever was said before the end is then among the statements.
         let outcome = self.partial.outcome();
+        events.extend(self.new_statements());
         let holding = self.partial.holding();
         let arrived = holding.minus(&self.told);
         let under_way = self.partial.under_way();
