@@ -4,20 +4,22 @@
 //! one object at once. Bytes that are here are never shown to a credential, nor read on with it, before it was shown to
 //! read the same bytes.
 
+mod failing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use darner_chassis::metrics::Kind;
 use darner_lfs::Layout;
-use darner_origin::{Blame, OriginError, Read, Reading};
+use darner_origin::{OriginError, Read, Reading};
 use darner_proto::v1;
-use darner_store::{FinishError, Media, Outcome, Partial, StoreError, WriteError};
+use darner_store::{FinishError, Media, Outcome, Partial, StoreError};
 use tokio::time::Instant;
 
 use crate::credential::Presented;
 use crate::flight::{End, Flight, Next, Phase, Standing};
 use crate::pour::{Pour, PourError, VOLATILE_WINDOW_BYTES};
-use crate::proof::{Shown, later, refusal};
+use crate::proof::{Shown, later};
 use crate::seeding::Inner;
 use crate::statements::kept;
 use crate::window::Held;
@@ -130,7 +132,7 @@ impl Runner {
 
     async fn attempt(&mut self, presented: &Presented) -> Tried {
         if self.inner.lies.knows(presented, self.inner.parts.clock.now_ms()) {
-            self.refuse(presented, lied());
+            self.refuse(presented, failing::lied());
             return Tried::Again;
         }
         if let Err(words) = self.resume().await {
@@ -318,81 +320,6 @@ impl Runner {
         }
     }
 
-    /// The whole is not what its name says: everything is taken back, and who read it is not asked again.
-    async fn lied(&mut self, got: &str) {
-        let Some(pour) = &self.pour else { return };
-        let readers = std::mem::take(&mut self.readers);
-        let upstreams: Vec<&str> = readers.iter().flatten().map(|reader| reader.upstream.as_str()).collect();
-        tracing::error!(key = %self.flight.key, got, ?upstreams, "an origin served something else than the object");
-        pour.revoke();
-        self.flight.set_phase(Phase::Opening);
-        tokio::time::sleep(TELLING).await;
-        self.begin_anew("it is not what its name says");
-        if let [Some(liar)] = readers.as_slice() {
-            let now_ms = self.inner.parts.clock.now_ms();
-            self.inner.lies.note(liar, now_ms);
-            self.refuse(liar, lied());
-        } else {
-            self.alone = true;
-        }
-        self.last = None;
-        // The layout came from who lied, too.
-        self.pour = None;
-        self.inner.parts.store.purge(&self.flight.key).await;
-    }
-
-    async fn failed(&mut self, presented: &Presented, error: PourError) -> Tried {
-        let key = self.flight.key;
-        match error {
-            PourError::Origin(error) => {
-                let got = self.pour.as_ref().map_or(0, Pour::at);
-                self.fruitless = if got > self.fruitless.1 { (1, got) } else { (self.fruitless.0 + 1, got) };
-                tracing::info!(%key, upstream = presented.upstream, %error, got, "an origin read stopped");
-                match error.blame() {
-                    Blame::Host => self.refuse_or_park(presented, refusal(&error)),
-                    Blame::Credential | Blame::Here => self.refuse(presented, refusal(&error)),
-                }
-                Tried::Again
-            }
-            PourError::TooLong => {
-                self.lied("more bytes than it said").await;
-                Tried::Again
-            }
-            PourError::Store(WriteError::Full) => {
-                if let Some(pour) = self.pour.take() {
-                    tracing::warn!(%key, "the disk filled up: streamed through without keeping");
-                    let layout = pour.partial.layout();
-                    pour.partial.fail("the disk is full");
-                    let partial = self.inner.parts.store.volatile(key, layout, VOLATILE_WINDOW_BYTES);
-                    let reading = self.inner.parts.random.next_u64();
-                    self.pour = Some(Pour::new(partial, reading, self.inner.scribe.clone()));
-                }
-                Tried::Again
-            }
-            PourError::Store(error) => Tried::Stuck(stuck(&error)),
-        }
-    }
-
-    /// A host's trouble parks the credential; when it stands still for long its waiters are told.
-    fn refuse_or_park(&self, presented: &Presented, words: v1::Refusal) {
-        let passing = matches!(words.status, 0 | 429 | 500 | 502 | 503 | 504);
-        let asked_to_wait = words.retry_after_s > 0;
-        let hopeless = !asked_to_wait && self.fruitless.0 >= FRUITLESS_TRIES;
-        let breath = BREATH * 2_u32.pow(self.fruitless.0.clamp(1, 5) - 1);
-        let wait = Duration::from_secs(words.retry_after_s.into()).max(breath);
-        // What would only be told too late is told at once: its caller has other ways.
-        if !passing || hopeless || wait > PATIENCE {
-            return self.refuse(presented, words);
-        }
-        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        self.flight.park(presented, self.inner.parts.clock.now_ms().saturating_add(wait_ms));
-    }
-
-    fn refuse(&self, presented: &Presented, words: v1::Refusal) {
-        self.inner.parts.metrics.authorization("refused");
-        self.flight.stands(presented, Standing::Refused(words));
-    }
-
     async fn done(&mut self, outcome: Outcome) -> End {
         let now_ms = self.inner.parts.clock.now_ms();
         for presented in self.flight.accepted() {
@@ -426,11 +353,6 @@ async fn hash_along(partial: Partial, hashing: Arc<tokio::sync::Notify>) {
             std::future::pending::<()>().await;
         }
     }
-}
-
-fn lied() -> v1::Refusal {
-    let message = "the origin's content is not what its name says".to_owned();
-    v1::Refusal { status: 502, message, retry_after_s: 0 }
 }
 
 fn stuck(error: &dyn std::fmt::Display) -> v1::Refusal {
