@@ -65,6 +65,7 @@ pub async fn start(started: &Started<Config>) -> Result<Addresses, StartError> {
     let config = &started.config.value;
     let clock: Arc<dyn Clock> = Arc::new(System);
     let (origin, rules) = checked(config, started, &clock)?;
+    show_forges(started);
     let data = data_of(config)?;
     let listeners = Listeners {
         git: net::bind(&config.git.listen, "git.listen")?,
@@ -126,6 +127,22 @@ fn checked(
         (Some(origin), Some(rules)) if mistakes.is_empty() => Ok((origin, rules)),
         _ => Err(ConfigError::new(mistakes).into()),
     }
+}
+
+/// `/config` shows which forges CONNECT reaches beside the list, where it does.
+fn show_forges(started: &Started<Config>) {
+    if !started.config.value.connects_to_forges() {
+        return;
+    }
+    let config = started.config.clone();
+    started.admin.show_config(Arc::new(move || {
+        let mut shown = config.render_redacted();
+        if let Some(keys) = shown.as_object_mut() {
+            let forges = serde_json::json!({ "value": darner_origin::FORGES, "source": "built in" });
+            keys.insert("connectForges".to_owned(), forges);
+        }
+        shown
+    }));
 }
 
 /// How upstreams are reached under these entries.

@@ -176,6 +176,10 @@ impl Gate {
                 }
                 self.object(caller, ask, request.headers()).await
             }
+            // A HEAD asks whether the object is there: no content moves.
+            Purpose::Content(_) if *request.method() == Method::HEAD => {
+                self.relay(&url, request, Kind::Probe).await
+            }
             Purpose::Content(_) => self.relay(&url, request, Kind::Content).await,
             Purpose::Lock => self.relay(&url, request, Kind::Lock).await,
             Purpose::Upload => self.relay(&url, request, Kind::Upload).await,

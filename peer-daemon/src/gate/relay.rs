@@ -17,7 +17,7 @@ pub(super) const AGAIN_AFTER_S: u32 = 5;
 impl Gate {
     /// Passes a request on and its answer back, both as streams.
     pub(super) async fn relay(&self, url: &str, request: Request<Incoming>, kind: Kind) -> Response<Body> {
-        let is_content = kind == Kind::Content;
+        let is_content = matches!(kind, Kind::Content | Kind::Probe);
         let body = request.into_parts();
         let (parts, body) = (body.0, body.1.map_err(|error| -> BoxError { Box::new(error) }).boxed_unsync());
         let Some(request) = readdressed(parts, body, url) else {

@@ -101,3 +101,52 @@ async fn a_pass_through_rule_keeps_the_swarm_out() {
     assert_eq!(stand.forge.seen("/store/").len(), 2);
     stand.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clear_text_from_elsewhere_is_refused_unless_allowed() {
+    let Ok(own) = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    }) else {
+        return;
+    };
+    for (allowed, status) in [(false, 403), (true, 200)] {
+        let mut stand = stand_with(|config| {
+            "0.0.0.0:0".clone_into(&mut config.git.listen);
+            config.git.allow_plaintext = allowed;
+        })
+        .await;
+        stand.at.proxy.set_ip(own.ip());
+        let answer = stand.get("/", &[]).await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+        assert_eq!(answer.text().contains("`git.allowPlaintext`"), !allowed);
+        stand.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_without_a_ticket_is_the_origins_to_answer() {
+    let stand = stand().await;
+    let oid = stand.forge.put(content(2, 4000));
+    let answer = stand.ask("HEAD", &stand.path(&format!("/store/{}?sig=good", oid.path())), &[], b"").await;
+    assert_eq!((answer.status, answer.header("content-length").as_deref()), (200, Some("4000")));
+    *stand.forge.content_status.lock().unwrap() = Some(401);
+    let answer = stand.ask("HEAD", &stand.path(&format!("/store/{}?sig=good", oid.path())), &[], b"").await;
+    assert_eq!(answer.status, 403);
+    stand.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifteen_hundred_half_open_connections_leave_room_for_a_request() {
+    let stand = stand_with(|config| config.git.connections = 256).await;
+    let mut silent = Vec::new();
+    for _ in 0..1500 {
+        // Old ones are closed by the daemon as new ones come; keeping a few hundred here is enough to hold places.
+        if silent.len() >= 400 {
+            silent.drain(..200);
+        }
+        silent.push(tokio::net::TcpStream::connect(stand.at.proxy).await.unwrap());
+    }
+    assert_eq!(stand.get("/", &[]).await.status, 200);
+    stand.close().await;
+}
