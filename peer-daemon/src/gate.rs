@@ -8,6 +8,7 @@
 mod batch;
 mod delivery;
 mod grant;
+mod greeting;
 mod object;
 mod prefetch;
 mod relay;
@@ -107,6 +108,7 @@ struct Inner {
     rooms: Rooms,
     tainted: Tainted,
     windows: prefetch::Windows,
+    open: greeting::Open,
 }
 
 impl std::ops::Deref for Gate {
@@ -135,8 +137,9 @@ impl Door for Gate {
 impl Gate {
     /// A gate over these rooms.
     pub fn new(rooms: Rooms) -> Self {
-        let (tainted, windows) = (Tainted::default(), prefetch::Windows::default());
-        Self { inner: Arc::new(Inner { rooms, tainted, windows }) }
+        let (tainted, windows, open) =
+            (Tainted::default(), prefetch::Windows::default(), greeting::Open::default());
+        Self { inner: Arc::new(Inner { rooms, tainted, windows, open }) }
     }
 
     async fn respond(&self, caller: &Arc<Caller>, request: Request<Incoming>) -> Response<Body> {
@@ -165,7 +168,7 @@ impl Gate {
         let purpose = route::purpose(request.method(), route::path_of(&url), request.headers());
         match purpose {
             Purpose::InfoRefs if !proxied && !request.headers().contains_key(header::AUTHORIZATION) => {
-                self.sent_to_forge(&url)
+                self.greeting(&url, request).await
             }
             Purpose::Batch if !proxied => self.batch(caller, &url, request).await,
             Purpose::Batch => self.proxied_batch(&url, request).await,
@@ -213,15 +216,6 @@ impl Gate {
                 reply::words(StatusCode::FORBIDDEN, &error.to_string())
             }
         }
-    }
-
-    /// git's own traffic goes to the forge itself; its Batches keep coming here.
-    fn sent_to_forge(&self, url: &str) -> Response<Body> {
-        if !self.is_listed(url) {
-            return relay::not_listed(url);
-        }
-        reply::elsewhere(url)
-            .unwrap_or_else(|| reply::words(StatusCode::BAD_REQUEST, "the address makes no redirect"))
     }
 
     /// Whether clients are to be sent to their origin.

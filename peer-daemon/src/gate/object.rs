@@ -10,8 +10,8 @@ use darner_lfs::range::{self, Ranged};
 use darner_lfs::{ObjectKey, Oid};
 use darner_origin::Body;
 use darner_proto::v1;
-use darner_store::Stored;
-use darner_transfer::download::{Download, OpenError, Wanted};
+use darner_store::{Outcome, Stored};
+use darner_transfer::download::{Download, OpenError, Wanted, ended};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::header::{self, HeaderValue};
@@ -117,12 +117,10 @@ impl Gate {
             return Ok(Found::Growing(download));
         }
         let (downloads, wanted) = (self.downloads.clone(), ask.wanted());
-        let (proof, tainted) = (Arc::clone(&self.proof), ask.credential.clone());
+        let (gate, credential) = (self.clone(), ask.credential.clone());
         let mut opening: Opening = async move {
-            let key = wanted.key;
             let download = downloads.open(wanted).await?;
-            // The seed has proved this credential; ranges of the same transfer need not ask again.
-            proof.remember(&key, &tainted);
+            gate.remember_opened(&download, credential);
             Ok(download)
         }
         .boxed();
@@ -141,6 +139,23 @@ impl Gate {
                 Err(Box::new(reply::wait(1, "the origin has not answered yet")))
             }
         }
+    }
+
+    /// A seed has proved this credential: ranges of the same transfer need not ask again. While the object is
+    /// unconfirmed the proof is of whatever the origin serves, so it counts once the whole was hashed.
+    fn remember_opened(&self, download: &Download, credential: v1::Credential) {
+        let key = download.key();
+        if download.opened().complete {
+            return self.proof.remember(&key, &credential);
+        }
+        let (proof, partial) = (Arc::clone(&self.proof), download.partial().clone());
+        let era = partial.era();
+        self.tasks.spawn("proof at the end", async move {
+            let well = matches!(ended(&partial).await, Outcome::Finished(_) | Outcome::Confirmed);
+            if well && partial.era() == era {
+                proof.remember(&key, &credential);
+            }
+        });
     }
 
     async fn find_stored(&self, ask: &Ask) -> Result<Option<Found>, Box<Response<Body>>> {

@@ -20,6 +20,29 @@ async fn gits_greeting_goes_direct_unless_it_carries_a_credential() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn git_is_shown_the_forges_challenge_and_sent_to_an_open_repository() {
+    let stand = stand().await;
+    let git = [("User-Agent", "git/2.47.3")];
+    let private = stand.get(&stand.path("/private/r.git/info/refs?service=git-upload-pack"), &git).await;
+    assert_eq!(
+        (private.status, private.header("www-authenticate").as_deref()),
+        (401, Some("Basic realm=\"forge\""))
+    );
+    for _ in 0..3 {
+        let open = stand.get(&stand.path("/o/r.git/info/refs?service=git-upload-pack"), &git).await;
+        assert_eq!(open.status, 307);
+    }
+    assert_eq!(
+        stand.forge.seen("/o/r.git/info/refs").len(),
+        1,
+        "an open repository is asked once in a while"
+    );
+    let other = stand.get(&stand.path("/private/r.git/info/refs?service=git-upload-pack"), &[]).await;
+    assert_eq!(other.status, 307);
+    stand.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn locks_uploads_and_verify_pass_untouched() {
     let stand = stand().await;
     let oid = stand.forge.put(content(1, 10));

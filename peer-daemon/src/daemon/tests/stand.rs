@@ -183,6 +183,13 @@ impl Forge {
         let mut seen = Seen { method, target, range, authorization, body, sent: 0 };
         let response = match seen.target.as_str() {
             target if target.ends_with("/objects/batch") => self.batch(&seen, &host),
+            target if target.contains("/private/") && seen.authorization.is_none() => {
+                let mut response = plain(401, "who are you");
+                response
+                    .headers_mut()
+                    .insert(header::WWW_AUTHENTICATE, "Basic realm=\"forge\"".parse().unwrap());
+                response
+            }
             target
                 if target.contains("/store/")
                     || target.contains("/evil/")
