@@ -119,6 +119,7 @@ pub(crate) struct Running {
     partial: Partial,
     opened: Mutex<v1::Opened>,
     credentials: Mutex<Vec<v1::Credential>>,
+    upstreams: Mutex<Vec<String>>,
     taken: Taken,
     head: AtomicU64,
     interest: Arc<()>,
@@ -180,6 +181,7 @@ impl Downloads {
             partial: partial.clone(),
             opened: Mutex::new(opened),
             credentials: Mutex::default(),
+            upstreams: Mutex::default(),
             taken: Taken::default(),
             head: AtomicU64::new(0),
             interest: Arc::new(()),
@@ -207,7 +209,9 @@ impl Downloads {
             }
             Err(error) => return Err(OpenError::Store(Arc::new(error))),
         };
-        if !opened.upstream.is_empty() {
+        // While the object is unconfirmed, what the upstream serves may be anything: it counts as a source of the
+        // object only once the whole was hashed (see the ending of the conductor).
+        if opened.complete && !opened.upstream.is_empty() {
             partial.add_upstream(&opened.upstream);
         }
         let mut known = self.inner.running();
@@ -215,6 +219,7 @@ impl Downloads {
             running.joined(wanted, opened);
             return Ok(Download { running: Arc::clone(running), _interest: Arc::clone(&running.interest) });
         }
+        let upstreams = Mutex::new(vec![opened.upstream.clone()]);
         let interest = Arc::new(());
         let span = tracing::info_span!("download", oid = %wanted.key, size = layout.size());
         let running = Arc::new(Running {
@@ -222,6 +227,7 @@ impl Downloads {
             partial,
             opened: Mutex::new(opened),
             credentials: Mutex::new(vec![wanted.credential.clone()]),
+            upstreams,
             taken: Taken::default(),
             head: AtomicU64::new(0),
             interest: Arc::clone(&interest),
@@ -265,6 +271,11 @@ impl Running {
             credentials.push(wanted.credential.clone());
         }
         drop(credentials);
+        let mut upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        if upstreams.len() < KEPT && !upstreams.contains(&opened.upstream) {
+            upstreams.push(opened.upstream.clone());
+        }
+        drop(upstreams);
         *self.opened() = opened;
     }
 
@@ -315,15 +326,20 @@ impl Download {
 
     /// Waits until it ended.
     pub async fn outcome(&self) -> Outcome {
-        let mut changes = self.running.partial.subscribe();
-        loop {
-            changes.borrow_and_update();
-            if let Some(outcome) = self.running.partial.outcome() {
-                return outcome;
-            }
-            if changes.changed().await.is_err() {
-                return Outcome::Failed("its writer is gone".to_owned());
-            }
+        ended(&self.running.partial).await
+    }
+}
+
+/// Waits until a growing object ended, without a hold on its download.
+pub async fn ended(partial: &Partial) -> Outcome {
+    let mut changes = partial.subscribe();
+    loop {
+        changes.borrow_and_update();
+        if let Some(outcome) = partial.outcome() {
+            return outcome;
+        }
+        if changes.changed().await.is_err() {
+            return Outcome::Failed("its writer is gone".to_owned());
         }
     }
 }

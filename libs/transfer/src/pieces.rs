@@ -7,6 +7,7 @@
 
 mod answer;
 mod bundle;
+mod reading;
 mod watch;
 
 use std::sync::Arc;
@@ -47,12 +48,13 @@ pub struct PieceServer {
     pub(crate) trust: Trust,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) referrals: Option<Arc<dyn Referrals>>,
+    readings: reading::Readings,
 }
 
 impl PieceServer {
     /// Serves `store` to whoever `trust` admits.
     pub fn new(store: Store, trust: Trust, clock: Arc<dyn Clock>) -> Self {
-        Self { store, trust, clock, referrals: None }
+        Self { store, trust, clock, referrals: None, readings: reading::Readings::default() }
     }
 
     /// Tells watchers who else takes an object here.

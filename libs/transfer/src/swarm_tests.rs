@@ -11,6 +11,7 @@ use darner_lfs::Layout;
 use darner_store::Outcome;
 
 use crate::download::Download;
+use crate::link::{Ask, Links as _};
 use crate::tail::{Reader, Tail, TailError};
 use stage::{Fault, Stage, content};
 
@@ -225,4 +226,34 @@ async fn closing_the_tasks_leaves_none_behind() {
     assert_eq!(node.tasks.count(), 0);
     assert_eq!(stage.seed.fed.load(Ordering::Relaxed), 100);
     drop(download);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_given_for_one_read_opens_no_copy_of_another() {
+    let stage = Stage::new(1_000_000).await;
+    stage.seed.feed_to(600_000);
+    let node = stage.daemon("a").await;
+    for _ in 0..2 {
+        for (reading, opens) in [(0, true), (1, true), (2, false)] {
+            let grant = Arc::new(stage.seed.grant(&node.identity, reading));
+            let ask = Ask { key: stage.key, range: 0..1000, grant: Arc::clone(&grant) };
+            let peer = node.links.peer(&stage.seed.identity);
+            assert_eq!(peer.fetch(ask).await.is_ok(), opens, "range, read {reading}");
+            assert_eq!(peer.watch(stage.key, grant).await.is_ok(), opens, "watch, read {reading}");
+        }
+        // The same once it is finished.
+        stage.seed.feed_all();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_counts_as_a_source_only_once_the_object_is_confirmed() {
+    let stage = Stage::new(1_000_000).await;
+    stage.seed.feed_to(600_000);
+    let node = stage.daemon("a").await;
+    let download = node.open().await.unwrap();
+    assert!(download.partial().upstreams().is_empty(), "its forge may serve anything");
+    stage.seed.feed_all();
+    finished(&download).await;
+    assert!(node.comes_from("https://origin/repo").await);
 }

@@ -288,13 +288,14 @@ impl Growth {
         true
     }
 
-    /// Drops everything but the cut and the provenance.
+    /// Drops everything but the cut: what was wrong came through its upstreams, too.
     pub(crate) fn reset(&mut self) {
         self.whole = Holding::empty();
         self.unproved = Holding::empty();
         self.writing.clear();
         self.forget_attestations();
         self.digests.clear();
+        self.upstreams.clear();
         self.era += 1;
         self.rehash += 1;
         if let Some(window) = &mut self.window {

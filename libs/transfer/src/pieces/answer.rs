@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use darner_lfs::{ObjectKey, range};
-use darner_proto::{grant, headers};
+use darner_proto::{grant, headers, v1};
 use futures::TryStreamExt as _;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 
+use super::reading::opens_growing;
 use super::{AnswerBody, PATIENCE, PieceServer};
 use crate::tail::{Reader, Tail};
 use crate::trust::Denied;
@@ -28,19 +29,22 @@ impl PieceServer {
         if request.method() != Method::GET {
             return words(StatusCode::METHOD_NOT_ALLOWED, "GET only");
         }
-        if let Err(denied) = self.admit(&key, request.headers()) {
-            tracing::debug!(%key, %denied, "piece request refused");
-            return words(StatusCode::FORBIDDEN, &denied.to_string());
-        }
+        let grant = match self.admit(&key, request.headers()) {
+            Ok(grant) => grant,
+            Err(denied) => {
+                tracing::debug!(%key, %denied, "piece request refused");
+                return words(StatusCode::FORBIDDEN, &denied.to_string());
+            }
+        };
         if watching {
             let span = tracing::info_span!("serve pieces", oid = %key);
             darner_chassis::telemetry::set_parent(&span, request.headers());
-            return self.watch(key, span).await;
+            return self.watch(key, &grant, span).await;
         }
-        self.range(key, request.headers()).await
+        self.range(key, &grant, request.headers()).await
     }
 
-    fn admit(&self, key: &ObjectKey, headers: &HeaderMap) -> Result<(), Denied> {
+    fn admit(&self, key: &ObjectKey, headers: &HeaderMap) -> Result<v1::Grant, Denied> {
         let taker =
             headers.get(headers::NODE).and_then(|value| value.to_str().ok()).ok_or(Denied::Missing)?;
         let shown = headers
@@ -52,15 +56,19 @@ impl PieceServer {
             return Err(Denied::Missing);
         }
         let grant = grant::from_header(text).ok_or(Denied::Missing)?;
-        self.trust.grant(&grant, key, taker, self.clock.now_ms())
+        self.trust.grant(&grant, key, taker, self.clock.now_ms())?;
+        Ok(grant)
     }
 
-    async fn range(&self, key: ObjectKey, headers: &HeaderMap) -> Response<AnswerBody> {
+    async fn range(&self, key: ObjectKey, grant: &v1::Grant, headers: &HeaderMap) -> Response<AnswerBody> {
         let asked = headers.get(header::RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let Some((start, end)) = range_of(asked) else {
             return words(StatusCode::BAD_REQUEST, "the piece link asks with `Range: bytes=a-b`");
         };
         if let Some(stored) = self.store.get(&key).await {
+            if !self.readings.opens(grant, &stored) {
+                return words(StatusCode::NOT_FOUND, OTHER_READ);
+            }
             let size = stored.size();
             if start >= size {
                 return words(StatusCode::RANGE_NOT_SATISFIABLE, "beyond the end");
@@ -71,6 +79,9 @@ impl PieceServer {
         let Some(partial) = self.store.live_partial(&key) else {
             return words(StatusCode::NOT_FOUND, "not here");
         };
+        if !opens_growing(grant, &partial) {
+            return words(StatusCode::NOT_FOUND, OTHER_READ);
+        }
         let known = partial.layout().size().map(|size| (end.min(size), size));
         if known.is_some_and(|(end, _)| start >= end) {
             return words(StatusCode::RANGE_NOT_SATISFIABLE, "beyond the end");
@@ -78,6 +89,9 @@ impl PieceServer {
         partial_content(Tail::growing(partial, Reader::Peer, start, Some(end), PATIENCE), start, known)
     }
 }
+
+/// The grant was given for another read than the one this copy is of.
+pub(super) const OTHER_READ: &str = "not here of that read";
 
 /// `bytes=a-b`, both given: (a, b + 1).
 fn range_of(header: &str) -> Option<(u64, u64)> {

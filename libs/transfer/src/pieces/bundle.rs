@@ -13,6 +13,7 @@ use hyper::body::{Frame, Incoming};
 use prost::Message as _;
 
 use super::answer::words;
+use super::reading::opens_growing;
 use super::{AnswerBody, PieceServer};
 use crate::tail::{Reader, Tail, TailError};
 
@@ -50,7 +51,7 @@ impl PieceServer {
         if self.trust.grant(&grant, &key, node, self.clock.now_ms()).is_err() {
             return entry;
         }
-        match self.small(&key).await {
+        match self.small(&key, &grant).await {
             Some(content) => {
                 entry.content = content;
                 entry.set_status(v1::BundleStatus::Here);
@@ -60,13 +61,15 @@ impl PieceServer {
         entry
     }
 
-    async fn small(&self, key: &ObjectKey) -> Option<Bytes> {
+    async fn small(&self, key: &ObjectKey, grant: &v1::Grant) -> Option<Bytes> {
         let most = u64::from(MIN_PIECE_BYTES);
         let mut tail = if let Some(stored) = self.store.get(key).await {
             let size = stored.size();
+            self.readings.opens(grant, &stored).then_some(())?;
             (size <= most).then(|| Tail::stored(stored, 0, size))?
         } else {
             let partial = self.store.live_partial(key)?;
+            opens_growing(grant, &partial).then_some(())?;
             let size = partial.layout().size().filter(|size| *size <= most)?;
             Tail::growing(partial, Reader::Peer, 0, Some(size), ENTRY_PATIENCE)
         };

@@ -18,7 +18,8 @@ use prost::Message as _;
 use tokio::sync::watch;
 use tracing::Span;
 
-use super::answer::words;
+use super::answer::{OTHER_READ, words};
+use super::reading::opens_watching;
 use super::{AnswerBody, PieceServer};
 use crate::statements;
 use crate::tail::TailError;
@@ -45,14 +46,20 @@ struct Telling {
 }
 
 impl PieceServer {
-    pub(super) async fn watch(&self, key: ObjectKey, span: Span) -> Response<AnswerBody> {
+    pub(super) async fn watch(&self, key: ObjectKey, grant: &v1::Grant, span: Span) -> Response<AnswerBody> {
         if let Some(stored) = self.store.get(&key).await {
+            if !self.readings.opens(grant, &stored) {
+                return words(StatusCode::NOT_FOUND, OTHER_READ);
+            }
             let told = Bytes::from(encode(&stored_events(key, &stored)));
             return stream(futures::stream::iter([Ok(told)]));
         }
         let Some(partial) = self.store.live_partial(&key) else {
             return words(StatusCode::NOT_FOUND, "not here");
         };
+        if !opens_watching(grant, &partial) {
+            return words(StatusCode::NOT_FOUND, OTHER_READ);
+        }
         let referral = self.referrals.as_ref().map(|takers| takers.takers(&key)).unwrap_or_default();
         let telling = Telling {
             key,

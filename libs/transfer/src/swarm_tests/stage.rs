@@ -174,6 +174,16 @@ impl Daemon {
         self.store.get(&self.wanted.key).await.is_some()
     }
 
+    /// Waits for the note that follows the end of a download.
+    pub(super) async fn comes_from(&self, upstream: &str) -> bool {
+        let told = async {
+            while !self.store.has_upstream(&self.wanted.key, upstream) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), told).await.is_ok()
+    }
+
     pub(super) async fn kept(&self) -> Vec<u8> {
         let stored = self.store.get(&self.wanted.key).await.expect("the object is kept");
         let mut all = Vec::new();
@@ -251,22 +261,30 @@ impl Seed {
         statement
     }
 
-    fn opened(&self, taker: &v1::NodeIdentity) -> v1::Opened {
+    /// A permission for a node, for one read (0: for the confirmed object).
+    pub(super) fn grant(&self, taker: &v1::NodeIdentity, reading: u64) -> v1::Grant {
         let mut granted = v1::Grant {
             key: Some(self.key.into()),
             node: taker.id.clone(),
             expires_ms: u64::MAX / 2,
             key_id: "seed-0".to_owned(),
             tenant: taker.tenant.clone(),
+            reading,
             ..Default::default()
         };
         granted.signature = self.signer.sign(&grant::signed_bytes(&granted)).into();
+        granted
+    }
+
+    fn opened(&self, taker: &v1::NodeIdentity) -> v1::Opened {
+        let confirmed = self.partial.outcome().is_some();
         v1::Opened {
-            grant: Some(granted),
+            grant: Some(self.grant(taker, if confirmed { 0 } else { 1 })),
             layout: Some(self.partial.layout().into()),
             complete: self.partial.outcome().is_some(),
             takers: self.takers.lock().unwrap().clone(),
             seed: Some(self.identity.clone()),
+            upstream: "https://origin/repo".to_owned(),
             ..Default::default()
         }
     }

@@ -67,7 +67,10 @@ impl Conductor {
         let finished =
             tokio::task::spawn_blocking(move || partial.finish_with(statements::kept(&partial))).await;
         match finished {
-            Ok(Ok(_)) => true,
+            Ok(Ok(_)) => {
+                self.note_upstreams();
+                true
+            }
             Ok(Err(FinishError::Mismatch { .. })) => {
                 self.blame_for_the_whole();
                 self.anew >= MAX_ANEW
@@ -77,6 +80,14 @@ impl Conductor {
                 true
             }
             Err(_panicked) => true,
+        }
+    }
+
+    /// The object is what its id says, and came through the upstreams of those who opened it.
+    fn note_upstreams(&self) {
+        let upstreams = self.running.upstreams.lock().map(|known| known.clone()).unwrap_or_default();
+        for upstream in upstreams.iter().filter(|upstream| !upstream.is_empty()) {
+            self.downloads.inner.parts.store.add_upstream(&self.key, upstream);
         }
     }
 
