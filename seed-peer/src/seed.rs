@@ -10,14 +10,16 @@ use std::time::Duration;
 use darner_chassis::clock::{Clock, System};
 use darner_chassis::command::{Ended, Started};
 use darner_chassis::config::ConfigError;
+use darner_chassis::grpc;
 use darner_chassis::metrics::Role;
 use darner_chassis::net::{self, BindError};
-use darner_chassis::{grpc, sign};
 use darner_origin::{Origin, OriginConfig};
 use darner_proto::v1::seed_server::SeedServer;
 use darner_seeding::{Parts, Seeding};
 use darner_store::{Store, StoreConfig, StoreError};
 use darner_transfer::cluster::{Cluster, ClusterConfig};
+use darner_transfer::download::{self, Downloads, Timing};
+use darner_transfer::link::HttpLinks;
 use darner_transfer::pieces::PieceServer;
 use darner_transfer::trust::Trust;
 use tokio::net::TcpListener;
@@ -87,18 +89,29 @@ pub async fn start(started: &Started<Config>) -> Result<Reached, StartError> {
         store.clone(),
         &started.tasks,
     );
+    let trust = Trust::new(verifier, &identity.id, &identity.tenant);
+    let gathering = download::Parts {
+        store: store.clone(),
+        cluster: cluster.clone(),
+        links: Arc::new(HttpLinks::new(&identity.id)),
+        trust: trust.clone(),
+        metrics: started.metrics.clone(),
+        clock: Arc::clone(&clock),
+        tasks: started.tasks.clone(),
+    };
     let seeding = Seeding::new(Parts {
         identity,
         store: store.clone(),
         origin,
         signer: Arc::new(signer),
         cluster: Some(cluster.clone()),
+        downloads: Some(Downloads::new(gathering, Timing::default())),
         metrics: started.metrics.clone(),
         clock: Arc::clone(&clock),
         random: Arc::new(System),
         tasks: started.tasks.clone(),
     });
-    serve(started, Doors { grpc, piece, verifier }, &seeding, &cluster, &store);
+    serve(started, Doors { grpc, piece, trust }, &seeding, &store);
     follow::start(started, &data, &cluster, &store);
     tracing::info!(grpc = %reached.grpc, piece = %reached.piece, "seed peer listens");
     Ok(reached)
@@ -108,13 +121,13 @@ pub async fn start(started: &Started<Config>) -> Result<Reached, StartError> {
 struct Doors {
     grpc: TcpListener,
     piece: TcpListener,
-    verifier: sign::Verifier,
+    trust: Trust,
 }
 
-fn serve(started: &Started<Config>, doors: Doors, seeding: &Seeding, cluster: &Cluster, store: &Store) {
-    let (tasks, identity) = (&started.tasks, cluster.identity());
-    let trust = Trust::new(doors.verifier, &identity.id, &identity.tenant);
-    let pieces = PieceServer::new(store.clone(), trust, Arc::new(System)).with_referrals(seeding.referrals());
+fn serve(started: &Started<Config>, doors: Doors, seeding: &Seeding, store: &Store) {
+    let tasks = &started.tasks;
+    let pieces =
+        PieceServer::new(store.clone(), doors.trust, Arc::new(System)).with_referrals(seeding.referrals());
     tasks.spawn("piece port", pieces.serve(doors.piece, tasks.clone()));
     let routes = Routes::new(SeedServer::new(seeding.clone()));
     grpc::serve(doors.grpc, routes, None, tasks, &started.drain);

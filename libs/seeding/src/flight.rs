@@ -17,6 +17,8 @@ use crate::credential::{Fingerprint, Presented};
 
 /// Alternates kept for one read; the rest waits for the read itself.
 const MAX_CANDIDATES: usize = 256;
+/// Takers remembered that hold pieces of an object already.
+const MAX_BEGUN: usize = 16;
 
 /// How far the read is.
 #[derive(Debug, Clone)]
@@ -87,6 +89,13 @@ pub(crate) enum Waited {
     Ended(End),
 }
 
+/// An object that others have begun.
+#[derive(Debug, Clone)]
+pub(crate) struct Begun {
+    pub(crate) size: u64,
+    pub(crate) takers: Vec<v1::NodeIdentity>,
+}
+
 /// One read and its waiters.
 #[derive(Debug)]
 pub(crate) struct Flight {
@@ -101,6 +110,7 @@ struct State {
     phase: Phase,
     candidates: HashMap<Fingerprint, Candidate>,
     urgent: bool,
+    begun: Option<Begun>,
 }
 
 impl State {
@@ -132,7 +142,7 @@ impl Drop for Waiter {
 
 impl Flight {
     pub(crate) fn new(key: ObjectKey) -> Arc<Self> {
-        let state = State { phase: Phase::Asking, candidates: HashMap::new(), urgent: false };
+        let state = State { phase: Phase::Asking, candidates: HashMap::new(), urgent: false, begun: None };
         let waiting = AtomicUsize::new(0);
         Arc::new(Self { key, state: Mutex::new(state), changed: watch::Sender::new(0), waiting })
     }
@@ -284,6 +294,21 @@ impl Flight {
     /// Whether a client waits at the other end.
     pub(crate) fn is_urgent(&self) -> bool {
         self.state().urgent
+    }
+
+    /// A taker holds pieces of the object already, from a seed that went in the middle.
+    pub(crate) fn note_begun(&self, taker: &v1::NodeIdentity, size: u64) {
+        let mut state = self.state();
+        let begun = state.begun.get_or_insert_with(|| Begun { size, takers: Vec::new() });
+        let known = begun.takers.iter().any(|known| known.id == taker.id);
+        if begun.size == size && !known && begun.takers.len() < MAX_BEGUN {
+            begun.takers.push(taker.clone());
+        }
+    }
+
+    /// Who holds pieces of the object already.
+    pub(crate) fn begun(&self) -> Option<Begun> {
+        self.state().begun.clone()
     }
 
     /// Whether anybody waits for an answer.

@@ -36,6 +36,9 @@ const FRUITLESS_TRIES: u32 = 3;
 /// A revocation is told before the bytes go, to those who watch.
 const TELLING: Duration = Duration::from_millis(50);
 /// A memory-backed object that is confirmed stays for its takers this long after.
+/// Nobody having more for this long, the rest is read from the origin.
+const GATHER_IDLE: Duration = Duration::from_millis(400);
+
 const LINGER: Duration = Duration::from_mins(1);
 
 pub(crate) struct Runner {
@@ -87,6 +90,7 @@ impl Runner {
             return End::Elsewhere(Box::new(other));
         }
         let _place = self.inner.places.take(&self.flight).await;
+        self.gather().await;
         self.flight.set_phase(Phase::Opening);
         let mut tries = 0_u32;
         while let Some(presented) = self.next().await {
@@ -147,7 +151,22 @@ impl Runner {
         }
     }
 
-    /// Takes up what an earlier life of this process left.
+    /// What others hold of a read that another seed began is taken from them, so that the origin is asked for the rest
+    /// only. Their pieces are checked against that seed's signed list; the whole is hashed here like any other.
+    async fn gather(&self) {
+        let (Some(downloads), Some(begun)) = (&self.inner.parts.downloads, self.flight.begun()) else {
+            return;
+        };
+        let (key, layout) = (self.flight.key, Layout::of_size(begun.size));
+        let Ok(partial) = self.inner.parts.store.partial(key, layout).await else { return };
+        let own = &self.inner.parts.identity;
+        let grant = self.inner.scribe.grant((key, 0), own, self.inner.parts.clock.now_ms());
+        let opened = v1::Opened { grant: Some(grant), takers: begun.takers, ..v1::Opened::default() };
+        let pieces = downloads.gather(&partial, opened, GATHER_IDLE).await;
+        tracing::info!(%key, pieces, "took over a read that another seed had begun");
+    }
+
+    /// Takes up what an earlier life of this process left, or what others held.
     async fn resume(&mut self) -> Result<(), v1::Refusal> {
         let store = &self.inner.parts.store;
         let Some(record) = store.record(&self.flight.key).filter(|_| self.pour.is_none()) else {
@@ -155,13 +174,8 @@ impl Runner {
         };
         let partial = store.partial(self.flight.key, record.layout).await.map_err(|error| stuck(&error))?;
         let known = partial.reading().filter(|(_, attester)| *attester == self.inner.scribe.node.id);
-        let foreign = partial.reading().is_some() && known.is_none();
         let reading = known.map_or_else(|| self.inner.parts.random.next_u64(), |(reading, _)| reading);
-        let mut pour = Pour::new(partial, reading, self.inner.scribe.clone());
-        if foreign {
-            // Its digests are vouched for by another node in another read: lists are never mixed.
-            pour.begin_anew("it was begun on another node's word", reading);
-        }
+        let pour = Pour::new(partial, reading, self.inner.scribe.clone());
         pour.attest_held();
         if !pour.is_empty() {
             self.readers.push(None);

@@ -18,6 +18,7 @@ use darner_origin::Origin;
 use darner_proto::{convert, v1};
 use darner_store::{Partial, Store, Stored};
 use darner_transfer::cluster::Cluster;
+use darner_transfer::download::Downloads;
 use darner_transfer::pieces::Referrals;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub signer: Arc<Signer>,
     /// The other seeds; absent: there are none.
     pub cluster: Option<Cluster>,
+    /// How pieces are taken from nodes that hold some already; absent: everything is read from the origin.
+    pub downloads: Option<Downloads>,
     /// Counts verdicts.
     pub metrics: Metrics,
     /// Wall clock.
@@ -143,8 +146,7 @@ impl Seeding {
             return Decided::Refused(refused(400, "a credential is needed"));
         };
         let deadline = Instant::now() + PATIENCE;
-        let decided =
-            tokio::time::timeout_at(deadline, inner.decide(key, taker, &presented, object.urgent)).await;
+        let decided = tokio::time::timeout_at(deadline, inner.decide(key, taker, &presented, object)).await;
         decided.unwrap_or_else(|_elapsed| Decided::Refused(later("the origin lets us wait", 2)))
     }
 
@@ -171,7 +173,7 @@ impl Inner {
         key: ObjectKey,
         taker: &v1::NodeIdentity,
         presented: &Presented,
-        urgent: bool,
+        object: &v1::OpenObject,
     ) -> Decided {
         for _ in 0..MAX_FLIGHTS {
             if let Some(stored) = self.parts.store.get(&key).await {
@@ -180,7 +182,7 @@ impl Inner {
                     Err(words) => Decided::Refused(words),
                 };
             }
-            let flight = self.flight(key, presented, urgent);
+            let flight = self.flight(key, presented, (taker, object));
             let waited = self.ride(&flight, presented).await;
             match waited {
                 Waited::Accepted(partial) => {
@@ -195,13 +197,25 @@ impl Inner {
     }
 
     /// The read of an object, joined or begun.
-    fn flight(self: &Arc<Self>, key: ObjectKey, presented: &Presented, urgent: bool) -> Ride {
+    fn flight(
+        self: &Arc<Self>,
+        key: ObjectKey,
+        presented: &Presented,
+        (taker, object): (&v1::NodeIdentity, &v1::OpenObject),
+    ) -> Ride {
+        let urgent = object.urgent;
         let mut flights = self.flights();
         if let Some(flight) = flights.get(&key) {
+            if let (true, Some(size)) = (object.begun, object.size) {
+                flight.note_begun(taker, size);
+            }
             let waiter = flight.join(presented, urgent);
             return Ride { flight: Arc::clone(flight), _waiter: waiter };
         }
         let flight = Flight::new(key);
+        if let (true, Some(size)) = (object.begun, object.size) {
+            flight.note_begun(taker, size);
+        }
         flights.insert(key, Arc::clone(&flight));
         let waiter = flight.join(presented, urgent);
         drop(flights);

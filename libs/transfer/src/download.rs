@@ -149,7 +149,9 @@ impl Downloads {
     /// The download of an object, joined or begun. The seed proves the credential and grants; a refusal of the
     /// origin belongs to this caller alone.
     pub async fn open(&self, wanted: Wanted) -> Result<Download, OpenError> {
-        let opened = self.inner.door.open(&wanted).await?;
+        let begun =
+            self.inner.parts.store.live_partial(&wanted.key).is_some_and(|part| part.holding().count() > 0);
+        let opened = self.inner.door.open(&wanted, begun).await?;
         self.begin(&wanted, opened).await
     }
 

@@ -86,6 +86,8 @@ impl House {
             origin: origin.clone(),
             signer: Arc::new(node.signer),
             cluster: Some(cluster.clone()),
+            // Its own grants open no other daemon: it reads on with what is here.
+            downloads: None,
             metrics: started.metrics.clone(),
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),

@@ -98,6 +98,7 @@ impl Bench {
             origin,
             signer,
             cluster: None,
+            downloads: None,
             metrics: metrics.clone(),
             clock: Arc::new(System),
             random: Arc::new(Seeded::new(7)),
@@ -127,8 +128,13 @@ impl Bench {
             piece_address: "127.0.0.1:1".to_owned(),
             ..Default::default()
         };
-        let object =
-            v1::OpenObject { key: Some(key.into()), size: None, credential: Some(credential), urgent: true };
+        let object = v1::OpenObject {
+            key: Some(key.into()),
+            size: None,
+            credential: Some(credential),
+            urgent: true,
+            begun: false,
+        };
         let request = v1::OpenRequest { taker: Some(taker), objects: vec![object] };
         let mut replies = self.seeding.open(request).await.unwrap();
         replies.next().await.unwrap().unwrap().outcome.unwrap()

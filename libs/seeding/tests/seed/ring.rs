@@ -63,6 +63,7 @@ async fn ring(count: usize, upstream: &Upstream) -> Vec<Seed> {
             store: store.clone(),
             origin: Origin::new(&config, metrics.clone(), Arc::new(System)).unwrap(),
             signer: Arc::new(Signer::generate("seeds").unwrap()),
+            downloads: None,
             cluster: Some(Cluster::start(cluster, store.clone(), &tasks)),
             metrics: metrics.clone(),
             clock: Arc::new(System),

@@ -129,8 +129,12 @@ impl Door {
         Arc::clone(openers.entry(address.to_owned()).or_insert_with(make))
     }
 
-    pub(super) async fn open(&self, wanted: &Wanted) -> Result<v1::Opened, OpenError> {
-        let request = self.request(std::slice::from_ref(wanted));
+    /// Opens one object; `begun` when pieces of it are here already.
+    pub(super) async fn open(&self, wanted: &Wanted, begun: bool) -> Result<v1::Opened, OpenError> {
+        let mut request = self.request(std::slice::from_ref(wanted));
+        for object in &mut request.objects {
+            object.begun = begun;
+        }
         loop {
             let mut words = "none is known".to_owned();
             for seed in self.cluster.seeds_for(&wanted.key) {
@@ -234,6 +238,7 @@ impl Door {
             size: wanted.size,
             credential: Some(wanted.credential.clone()),
             urgent: wanted.urgent,
+            begun: false,
         };
         v1::OpenRequest {
             taker: Some(self.cluster.identity().clone()),

@@ -132,10 +132,11 @@ impl Conductor {
         let wanted =
             Wanted { key: self.key, size: self.running.partial.layout().size(), credential, urgent: true };
         let downloads = self.downloads.clone();
+        let begun = self.running.partial.holding().count() > 0;
         let pause = if self.reopened > 1 || stuck { REOPEN_PAUSE } else { Duration::ZERO };
         self.reopening.spawn(async move {
             tokio::time::sleep(pause).await;
-            downloads.inner.door.open(&wanted).await
+            downloads.inner.door.open(&wanted, begun).await
         });
     }
 
