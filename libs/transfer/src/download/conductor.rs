@@ -57,6 +57,8 @@ pub(super) struct Conductor {
     unwanted: Option<Instant>,
     reopening: JoinSet<Result<v1::Opened, super::OpenError>>,
     reopened: u32,
+    /// Refusals in a row that belong to a credential.
+    refused: usize,
     anew: u32,
 }
 
@@ -99,6 +101,7 @@ impl Conductor {
             unwanted: None,
             reopening: JoinSet::new(),
             reopened: 0,
+            refused: 0,
             anew: 0,
             downloads,
             running,

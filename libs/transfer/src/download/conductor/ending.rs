@@ -143,12 +143,36 @@ impl Conductor {
     pub(super) fn reopened(&mut self, opened: Option<Result<v1::Opened, OpenError>>) {
         match opened {
             Some(Ok(opened)) => {
+                self.refused = 0;
                 *self.running.opened() = opened.clone();
                 self.introduce(&opened);
                 self.reorder();
             }
-            Some(Err(error)) => tracing::debug!(key = %self.key, %error, "no seed opens it now"),
+            Some(Err(error)) => {
+                tracing::debug!(key = %self.key, %error, "no seed opens it now");
+                self.refused(&error);
+            }
             None => {}
         }
     }
+
+    /// Waiting on is of no use once every credential has been refused and nobody else has it: the clients come again
+    /// with a fresh Batch.
+    fn refused(&mut self, error: &OpenError) {
+        let OpenError::Refused(refusal) = error else { return };
+        if !belongs_to_the_credential(refusal.status) {
+            self.refused = 0;
+            return;
+        }
+        self.refused += 1;
+        let credentials = self.running.credentials.lock().map(|known| known.len()).unwrap_or_default();
+        if self.refused >= credentials && !self.plan.has_parents() {
+            self.running.partial.fail(&error.to_string());
+        }
+    }
+}
+
+/// Whether the same credential would be refused again; 0 is an origin that could not be reached.
+fn belongs_to_the_credential(status: u32) -> bool {
+    matches!(status, 400..=599) && !matches!(status, 408 | 425 | 429 | 500 | 503 | 504)
 }
