@@ -123,6 +123,12 @@ impl Partial {
         self.growing.look(growth::Growth::under_way)
     }
 
+    /// The pieces being written straight from a seed or an origin: those others may be let wait for, since nobody they
+    /// depend on can depend on them.
+    pub fn at_edge(&self) -> Vec<PieceIndex> {
+        self.growing.look(growth::Growth::at_edge)
+    }
+
     /// Whether it lives in memory only.
     pub fn is_volatile(&self) -> bool {
         self.growing.body().is_memory()

@@ -11,11 +11,15 @@ use bytes::Bytes;
 use darner_store::{Outcome, Partial, Stored, Unchecked};
 use futures::Stream;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::release::{Progress, releasable};
 
 /// Bytes handed on at a time.
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// A piece that nobody brings is waited for this long: its writer may only be changing.
+const ABANDONED: Duration = Duration::from_millis(500);
 
 /// Who the bytes are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,19 +105,38 @@ impl Tail {
 
     /// Waits until there are bytes beyond the position; `None` at the end of the range.
     pub async fn ready(&mut self) -> Result<Option<u64>, TailError> {
+        let mut abandoned: Option<Instant> = None;
         loop {
             match self.look()? {
                 Look::End => return Ok(None),
                 Look::Bytes(limit) => return Ok(Some(limit)),
                 Look::Wait => {}
             }
+            abandoned = self.is_abandoned().then(|| abandoned.unwrap_or_else(Instant::now));
+            if abandoned.is_some_and(|since| since.elapsed() >= ABANDONED) {
+                return Err(TailError::Failed("nobody brings this piece here any more".to_owned()));
+            }
+            let patience = if abandoned.is_some() { ABANDONED } else { self.patience };
             let Body::Growing { changes, .. } = &mut self.body else { return Ok(None) };
-            match tokio::time::timeout(self.patience, changes.changed()).await {
+            match tokio::time::timeout(patience, changes.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_closed)) => return Err(TailError::Failed("its writer is gone".to_owned())),
+                Err(_elapsed) if abandoned.is_some() => {}
                 Err(_elapsed) => return Err(TailError::Stalled(self.patience)),
             }
         }
+    }
+
+    /// A peer waits for a piece that nobody brings here from a seed (any more): it is better told so, and takes it
+    /// elsewhere. Waiting for what comes from another peer could go in a circle. The only piece of an object may not
+    /// have begun yet.
+    fn is_abandoned(&self) -> bool {
+        let Body::Growing { partial, .. } = &self.body else { return false };
+        let layout = partial.layout();
+        let piece = layout.piece_of(self.at);
+        self.reader == Reader::Peer
+            && layout.piece_count() != Some(1)
+            && !partial.at_edge().contains(&piece)
     }
 
     fn look(&mut self) -> Result<Look, TailError> {

@@ -150,6 +150,11 @@ impl Growth {
         self.writing.keys().copied().collect()
     }
 
+    /// The pieces being written straight from a seed or an origin.
+    pub(crate) fn at_edge(&self) -> Vec<PieceIndex> {
+        self.writing.iter().filter(|(_, pen)| pen.edge).map(|(piece, _)| *piece).collect()
+    }
+
     /// How many pieces are missing; unknown length: one at least.
     pub(crate) fn missing(&self) -> u32 {
         self.layout.piece_count().map_or(1, |count| count.saturating_sub(self.whole.count()))

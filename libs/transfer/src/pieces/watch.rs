@@ -134,7 +134,8 @@ impl Telling {
         events.extend(self.new_statements());
         let holding = self.partial.holding();
         let arrived = holding.minus(&self.told);
-        let under_way = self.partial.under_way();
+        // Only what comes from a seed: two nodes never wait for each other.
+        let under_way = self.partial.at_edge();
         if arrived.count() > 0 || under_way != self.told_under_way || events.is_empty() {
             let pieces = arrived.iter().collect();
             events.push(Event::Arrived(v1::Arrived { pieces, under_way: under_way.clone() }));

@@ -102,6 +102,7 @@ fn only_edge_growth_is_readable_at_the_edge() {
     assert_eq!(growth.readable(2 * PIECE, Unchecked::Edge), 2 * PIECE);
     assert_eq!(growth.readable(2 * PIECE, Unchecked::Any), 2 * PIECE + 10);
     assert_eq!(growth.readable(PIECE + 20, Unchecked::Any), PIECE + 20);
+    assert_eq!((growth.at_edge(), growth.under_way()), (vec![1], vec![1, 2]));
 }
 
 #[test]
