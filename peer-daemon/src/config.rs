@@ -7,8 +7,8 @@ pub mod seed_words;
 
 use std::path::PathBuf;
 
-use darner_chassis::config::ByteSize;
 use darner_chassis::settings::Shared;
+use darner_transfer::node::config::{OriginKeys, Storage};
 use serde::{Deserialize, Serialize};
 
 pub use seed_words::Proxy;
@@ -97,26 +97,6 @@ pub struct Piece {
     pub listen: String,
 }
 
-/// `origin.*`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct OriginKeys {
-    /// `http://HOST:PORT` of a proxy to reach upstreams through.
-    pub proxy: Option<String>,
-}
-
-/// `storage.*`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Storage {
-    /// Bytes objects may take. Absent: 90 % of what was free at start.
-    pub budget: Option<ByteSize>,
-    /// Files objects may take. Absent: derived from the file system.
-    pub inodes: Option<u64>,
-    /// Bytes that stay free on the disk whatever the budget says.
-    pub reserve: ByteSize,
-}
-
 /// `keys.*`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -160,12 +140,6 @@ impl Default for Grpc {
 impl Default for Piece {
     fn default() -> Self {
         Self { listen: "127.0.0.1:65002".to_owned() }
-    }
-}
-
-impl Default for Storage {
-    fn default() -> Self {
-        Self { budget: None, inodes: None, reserve: ByteSize(1 << 30) }
     }
 }
 

@@ -7,36 +7,27 @@ mod followed;
 mod house;
 mod started;
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use darner_chassis::clock::{Clock, System};
 use darner_chassis::command::{Ended, Started};
 use darner_chassis::config::ConfigError;
 use darner_chassis::metrics::Role;
-use darner_chassis::net;
 use darner_chassis::seal::Sealer;
 use darner_chassis::sign::Verifier;
 use darner_origin::{Origin, OriginConfig};
-use darner_store::{Store, StoreConfig};
-use darner_transfer::cluster::{Cluster, ClusterConfig};
-use darner_transfer::trust::Trust;
+use darner_proto::v1;
+use darner_transfer::node::{self, Ground, Kind, Node, Reached};
 use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::config::seed_words::Rules;
 use crate::edge::Certificate;
-use crate::node::{Node, NodeError, Reached};
+use crate::keys;
 use crate::ticket::Tickets;
 use house::{Base, House};
 pub use started::{Addresses, StartError};
-
-/// Where a daemon keeps its data when nothing is said.
-const DATA: &str = "/var/lib/darner/peer-daemon";
-/// How long transfers under way may go on after the word to leave. Clients resume elsewhere what is cut.
-const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs a daemon until the drain.
 pub async fn run(started: Started<Config>) -> Ended {
@@ -46,10 +37,7 @@ pub async fn run(started: Started<Config>) -> Ended {
         ("piece", addresses.piece.to_string()),
         ("grpc", addresses.grpc.to_string()),
     ])?;
-    started.drain.wait().await;
-    if tokio::time::timeout(LEAVE_WITHIN, started.drain.finished()).await.is_err() {
-        tracing::info!("transfers are cut to leave in time");
-    }
+    node::leave(&started.drain).await;
     Ok(())
 }
 
@@ -66,39 +54,26 @@ pub async fn start(started: &Started<Config>) -> Result<Addresses, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(System);
     let (origin, rules) = checked(config, started, &clock)?;
     show_forges(started);
-    let data = data_of(config)?;
+    let data = Kind::Daemon.data(&config.shared)?;
     let listeners = Listeners {
-        git: net::bind(&config.git.listen, "git.listen")?,
-        grpc: net::bind(&config.grpc.listen, "grpc.listen")?,
-        piece: net::bind(&config.piece.listen, "piece.listen")?,
+        git: node::bind(&config.git.listen, "git.listen")?,
+        grpc: node::bind(&config.grpc.listen, "grpc.listen")?,
+        piece: node::bind(&config.piece.listen, "piece.listen")?,
     };
     let addresses = Addresses::of(&listeners.git, &listeners.grpc, &listeners.piece)?;
     let host = &config.shared.host;
-    let node = Node::open(&data, host)?;
+    let id = node::kept_id(Kind::Daemon, &data, host)?;
+    let signer = keys::own(&data, &id)?;
     let reached = Reached { grpc: addresses.grpc, piece: addresses.piece };
-    let identity = node.identity(host, reached);
+    let identity = node::identity(Kind::Daemon, id, host, reached, signer.public_key());
     let certificate = Certificate::load(&config.git.tls, &data, &followed::names(host, addresses.proxy))?;
     let tickets_path = config.keys.tickets.clone().unwrap_or_else(|| data.join("ticket-keys"));
-    let sealer =
-        Sealer::open_or_generate(&tickets_path).map_err(|error| StartError::key("keys.tickets", &error))?;
-    let seeds = match &config.keys.grants_public {
-        Some(path) => {
-            Verifier::from_file(path).map_err(|error| StartError::key("keys.grantsPublic", &error))?
-        }
-        None => Verifier::new(),
-    };
-    let store = Store::open(store_config(config, &data)).await?;
-    let trust = Trust::new(seeds, &identity.id, &identity.tenant);
-    trust.learn(&identity);
-    let cluster_config = ClusterConfig {
-        identity,
-        schedulers: config.schedulers.clone(),
-        seed_peers: config.seed_peers.clone(),
-        state_file: Some(data.join("membership")),
-    };
-    let cluster = Cluster::start(cluster_config, store.clone(), &started.tasks);
-    let base = Base { data, clock, origin, store, trust, cluster, node };
-    let house = House::build(started, base);
+    let sealer = Sealer::open_or_generate(&tickets_path)
+        .map_err(|error| node::StartError::key("keys.tickets", &error))?;
+    let honoured = node::honoured(config.keys.grants_public.as_deref())?;
+    let node = Node::stand(ground(config, data, identity, honoured), &started.tasks).await?;
+    node.trust.learn(node.cluster.identity());
+    let house = House::build(started, Base { clock, origin, node, signer });
     house.open_git(started, (listeners.git, certificate), (Tickets::new(sealer, host.tenant.clone()), rules));
     house.open_nodes(started, listeners.grpc, listeners.piece)?;
     house.follow(started);
@@ -125,7 +100,7 @@ fn checked(
     }
     match (origin, rules) {
         (Some(origin), Some(rules)) if mistakes.is_empty() => Ok((origin, rules)),
-        _ => Err(ConfigError::new(mistakes).into()),
+        _ => Err(node::StartError::from(ConfigError::new(mistakes)).into()),
     }
 }
 
@@ -157,25 +132,17 @@ fn origin_config(config: &Config, upstreams: &[String]) -> OriginConfig {
     }
 }
 
-fn data_of(config: &Config) -> Result<PathBuf, StartError> {
-    let said = &config.shared.data;
-    let data = if said.as_os_str().is_empty() { Path::new(DATA) } else { said.as_path() }.to_owned();
-    std::fs::create_dir_all(&data).map_err(|source| NodeError::Data { path: data.clone(), source })?;
-    Ok(data)
-}
-
-fn store_config(config: &Config, data: &Path) -> StoreConfig {
-    StoreConfig {
-        budget_bytes: config.storage.budget.map(|budget| budget.0),
-        budget_inodes: config.storage.inodes,
-        free_floor_bytes: config.storage.reserve.0,
-        ..StoreConfig::at(data)
+/// What the daemon stands on.
+fn ground(config: &Config, data: PathBuf, identity: v1::NodeIdentity, honoured: Verifier) -> Ground {
+    Ground {
+        kind: Kind::Daemon,
+        data,
+        identity,
+        honoured,
+        schedulers: config.schedulers.clone(),
+        seed_peers: config.seed_peers.clone(),
+        storage: config.storage.clone(),
     }
-}
-
-/// The address of a listener.
-fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(StartError::Address)
 }
 
 #[cfg(test)]

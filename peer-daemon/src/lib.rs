@@ -22,7 +22,7 @@ pub mod credential;
 pub mod daemon;
 pub mod edge;
 pub mod gate;
-pub mod node;
+mod keys;
 pub mod prober;
 pub mod proof;
 pub mod reply;

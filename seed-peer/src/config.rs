@@ -4,8 +4,8 @@
 
 use std::path::PathBuf;
 
-use darner_chassis::config::ByteSize;
 use darner_chassis::settings::Shared;
+use darner_transfer::node::config::{OriginKeys, Storage};
 use serde::{Deserialize, Serialize};
 
 /// All keys of a seed peer.
@@ -56,26 +56,6 @@ pub struct Piece {
     pub listen: String,
 }
 
-/// `origin.*`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct OriginKeys {
-    /// `[http://][user:password@]HOST:PORT` of a CONNECT proxy to reach upstreams through. Absent: they are dialled.
-    pub proxy: Option<String>,
-}
-
-/// `storage.*`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Storage {
-    /// Bytes objects may take. Absent: 90 % of what was free at start.
-    pub budget: Option<ByteSize>,
-    /// Files objects may take. Absent: derived from the file system.
-    pub inodes: Option<u64>,
-    /// Bytes that stay free on the disk whatever the budget says.
-    pub reserve: ByteSize,
-}
-
 /// `keys.*`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -96,12 +76,6 @@ impl Default for Grpc {
 impl Default for Piece {
     fn default() -> Self {
         Self { listen: "0.0.0.0:65002".to_owned() }
-    }
-}
-
-impl Default for Storage {
-    fn default() -> Self {
-        Self { budget: None, inodes: None, reserve: ByteSize(1 << 30) }
     }
 }
 

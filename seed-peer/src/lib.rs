@@ -7,10 +7,9 @@
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests state their sizes in plain numbers"))]
 
 pub mod config;
-mod follow;
-pub mod node;
+mod keys;
 mod seed;
 
 pub use config::Config;
-pub use node::Reached;
-pub use seed::{StartError, run, start};
+pub use darner_transfer::node::{Reached, StartError};
+pub use seed::{run, start};

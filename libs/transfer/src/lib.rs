@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod download;
 pub mod feed;
 pub mod link;
+pub mod node;
 pub mod pieces;
 pub mod plan;
 pub mod release;

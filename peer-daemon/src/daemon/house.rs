@@ -1,23 +1,20 @@
 //! Which room of a daemon stands on which.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use darner_chassis::clock::{Clock, Random, System};
 use darner_chassis::command::Started;
 use darner_chassis::grpc;
+use darner_chassis::sign::Signer;
 use darner_origin::Origin;
 use darner_proto::v1::daemon_server::DaemonServer;
 use darner_proto::v1::seed_server::SeedServer;
 use darner_seeding::Seeding;
-use darner_store::Store;
-use darner_transfer::cluster::Cluster;
-use darner_transfer::download::{self, Downloads, Timing};
+use darner_transfer::download::{Downloads, Timing};
 use darner_transfer::feed::Feed;
-use darner_transfer::link::HttpLinks;
+use darner_transfer::node::Node;
 use darner_transfer::pieces::PieceServer;
-use darner_transfer::trust::Trust;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
@@ -28,7 +25,6 @@ use crate::config::seed_words::Rules;
 use crate::config::{Config, Fallback};
 use crate::edge::{Certificate, Edge, Limits};
 use crate::gate::{Gate, Rooms, Switches};
-use crate::node::Node;
 use crate::prober::SeedProber;
 use crate::proof::{Proof, Seams};
 use crate::service::Service;
@@ -38,23 +34,18 @@ use crate::ticket::Tickets;
 /// What everything else stands on.
 #[derive(Debug)]
 pub(super) struct Base {
-    pub(super) data: PathBuf,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) origin: Origin,
-    pub(super) store: Store,
-    pub(super) trust: Trust,
-    pub(super) cluster: Cluster,
     pub(super) node: Node,
+    /// Signs what the node says while it acts as a seed.
+    pub(super) signer: Signer,
 }
 
 /// The rooms, built.
 pub(super) struct House {
-    data: PathBuf,
     clock: Arc<dyn Clock>,
     origin: Origin,
-    store: Store,
-    trust: Trust,
-    cluster: Cluster,
+    node: Node,
     downloads: Downloads,
     seeding: Seeding,
     acting: Acting,
@@ -68,23 +59,15 @@ pub(super) struct House {
 impl House {
     pub(super) fn build(started: &Started<Config>, base: Base) -> Self {
         let config = &started.config.value;
-        let Base { data, clock, origin, store, trust, cluster, node } = base;
+        let Base { clock, origin, node, signer } = base;
+        let (store, cluster) = (&node.store, &node.cluster);
         let random: Arc<dyn Random> = Arc::new(System);
-        let parts = download::Parts {
-            store: store.clone(),
-            cluster: cluster.clone(),
-            links: Arc::new(HttpLinks::new(&node.id)),
-            trust: trust.clone(),
-            metrics: started.metrics.clone(),
-            clock: Arc::clone(&clock),
-            tasks: started.tasks.clone(),
-        };
-        let downloads = Downloads::new(parts, Timing::default());
+        let downloads = Downloads::new(node.parts(started), Timing::default());
         let seeding = Seeding::new(darner_seeding::Parts {
             identity: cluster.identity().clone(),
             store: store.clone(),
             origin: origin.clone(),
-            signer: Arc::new(node.signer),
+            signer: Arc::new(signer),
             cluster: Some(cluster.clone()),
             // Its own grants open no other daemon: it reads on with what is here.
             downloads: None,
@@ -100,24 +83,9 @@ impl House {
         let seams = Seams { clock: Arc::clone(&clock), random };
         let proof =
             Arc::new(Proof::new(store.clone(), prober, &config.public, seams, started.metrics.clone()));
-        let feed = followed::feed(started, &data, &store, &cluster);
+        let feed = node.attach(started, config.manager.clone());
         let (stories, switches) = (Arc::default(), Arc::default());
-        Self {
-            data,
-            clock,
-            origin,
-            store,
-            trust,
-            cluster,
-            downloads,
-            seeding,
-            acting,
-            alone,
-            proof,
-            stories,
-            switches,
-            feed,
-        }
+        Self { clock, origin, node, downloads, seeding, acting, alone, proof, stories, switches, feed }
     }
 
     /// Opens the git-facing port.
@@ -130,7 +98,7 @@ impl House {
         let config = &started.config.value;
         let gate = Gate::new(Rooms {
             origin: self.origin.clone(),
-            store: self.store.clone(),
+            store: self.node.store.clone(),
             downloads: self.downloads.clone(),
             proof: Arc::clone(&self.proof),
             tickets,
@@ -141,7 +109,7 @@ impl House {
             metrics: started.metrics.clone(),
             tasks: started.tasks.clone(),
             drain: started.drain.clone(),
-            node: self.cluster.identity().id.clone(),
+            node: self.node.cluster.identity().id.clone(),
             feed: Some(self.feed.clone()),
         });
         let limits = Limits { connections: config.git.connections, plaintext: config.plaintext() };
@@ -157,13 +125,14 @@ impl House {
         piece: TcpListener,
     ) -> Result<(), StartError> {
         let (tasks, drain) = (&started.tasks, &started.drain);
-        let pieces = PieceServer::new(self.store.clone(), self.trust.clone(), Arc::clone(&self.clock));
+        let pieces =
+            PieceServer::new(self.node.store.clone(), self.node.trust.clone(), Arc::clone(&self.clock));
         let pieces = pieces.with_referrals(self.seeding.referrals());
         tasks.spawn("piece port", pieces.serve(piece, tasks.clone()));
         let service = Service {
-            cluster: self.cluster.clone(),
-            store: self.store.clone(),
-            root: self.data.clone(),
+            cluster: self.node.cluster.clone(),
+            store: self.node.store.clone(),
+            root: self.node.data.clone(),
             downloads: self.downloads.clone(),
             proof: Arc::clone(&self.proof),
             stories: Arc::clone(&self.stories),
@@ -174,17 +143,17 @@ impl House {
             Routes::new(DaemonServer::new(service.clone())).add_service(SeedServer::new(self.acting.clone()));
         grpc::serve(grpc, routes, None, tasks, drain);
         let named = started.config.value.grpc.socket.clone();
-        let socket = named.unwrap_or_else(|| self.data.join("daemon.sock"));
+        let socket = named.unwrap_or_else(|| self.node.data.join("daemon.sock"));
         grpc::serve_unix(&socket, Routes::new(DaemonServer::new(service)), tasks, drain)?;
         Ok(())
     }
 
     /// Starts what follows the control plane, as far as there is one.
     pub(super) fn follow(self, started: &Started<Config>) {
-        let tasks = &started.tasks;
-        tasks.spawn("membership keys", followed::learn(self.cluster.clone(), self.trust));
-        tasks.spawn("load", followed::load(self.cluster, self.store.clone(), self.downloads));
-        tasks.spawn("feed purges", self.feed.clone().purge(self.store));
+        let (tasks, node) = (&started.tasks, &self.node);
+        tasks.spawn("membership keys", followed::learn(node.cluster.clone(), node.trust.clone()));
+        let downloads = self.downloads;
+        node.keep(self.feed.clone(), tasks, move || downloads.list().len());
         let followed = Followed {
             own: started.config.value.clone(),
             switches: self.switches,

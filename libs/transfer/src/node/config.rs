@@ -1,0 +1,47 @@
+//! The configuration blocks a daemon and a seed have in common.
+//!
+//! Owns: their keys, their defaults and what absence means. Never: reads a file, nor acts on a value.
+
+use std::path::Path;
+
+use darner_chassis::config::ByteSize;
+use darner_store::StoreConfig;
+use serde::{Deserialize, Serialize};
+
+/// `origin.*`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct OriginKeys {
+    /// `[http://][user:password@]HOST:PORT` of a CONNECT proxy to reach upstreams through. Absent: they are dialled.
+    pub proxy: Option<String>,
+}
+
+/// `storage.*`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Storage {
+    /// Bytes objects may take. Absent: 90 % of what was free at start.
+    pub budget: Option<ByteSize>,
+    /// Files objects may take. Absent: derived from the file system.
+    pub inodes: Option<u64>,
+    /// Bytes that stay free on the disk whatever the budget says.
+    pub reserve: ByteSize,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { budget: None, inodes: None, reserve: ByteSize(1 << 30) }
+    }
+}
+
+impl Storage {
+    /// The store in `data` under these limits.
+    pub(super) fn store(&self, data: &Path) -> StoreConfig {
+        StoreConfig {
+            budget_bytes: self.budget.map(|budget| budget.0),
+            budget_inodes: self.inodes,
+            free_floor_bytes: self.reserve.0,
+            ..StoreConfig::at(data)
+        }
+    }
+}
