@@ -279,7 +279,7 @@ impl Seed {
     fn opened(&self, taker: &v1::NodeIdentity) -> v1::Opened {
         let confirmed = self.partial.outcome().is_some();
         v1::Opened {
-            grant: Some(self.grant(taker, if confirmed { 0 } else { 1 })),
+            grant: Some(self.grant(taker, u64::from(!confirmed))),
             layout: Some(self.partial.layout().into()),
             complete: self.partial.outcome().is_some(),
             takers: self.takers.lock().unwrap().clone(),
