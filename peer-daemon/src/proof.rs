@@ -17,6 +17,7 @@ use darner_lfs::ObjectKey;
 use darner_origin::provenance;
 use darner_proto::v1;
 use darner_store::Store;
+use darner_transfer::feed::Purged;
 use http::Method;
 
 pub use held::Held;
@@ -125,6 +126,15 @@ impl Proof {
         self.verdicts.remember(name_of(key, credential), credential.expires_ms, self.clock.now_ms());
     }
 
+    /// Something was purged: whoever was believed about it is proved anew.
+    pub fn forget(&self, purged: &Purged) {
+        self.verdicts.forget(|key| match purged {
+            Purged::Object(gone) => key == gone,
+            // Which objects came through it is no longer known.
+            Purged::Upstream => true,
+        });
+    }
+
     async fn decide(&self, held: &Held, credential: &v1::Credential) -> Verdict {
         let key = held.key();
         if let Some(by) = self.known(&key, &held.upstreams(), credential) {
@@ -149,7 +159,7 @@ impl Proof {
         match compared {
             Ok(()) => {
                 held.add_upstream(&self.store, &credential.upstream);
-                self.remember(&key, credential);
+                self.verdicts.settle(name, &turn, credential.expires_ms, self.clock.now_ms());
                 Verdict::Proved("probe")
             }
             Err(refusal) => Verdict::Refused(refusal),

@@ -69,7 +69,7 @@ pub async fn start(started: &Started<Config>) -> Result<Reached, StartError> {
     });
     serve(started, (grpc, piece), &seeding, &node);
     let feed = node.attach(started, config.manager.clone());
-    node.keep(feed, &started.tasks, || 0);
+    node.keep(feed, &started.tasks, || 0, move |_purged| seeding.forget_verdicts());
     tracing::info!(grpc = %reached.grpc, piece = %reached.piece, "seed peer listens");
     Ok(reached)
 }

@@ -24,6 +24,8 @@ use darner_proto::wanted::Wanted;
 use darner_store::Store;
 use tokio::sync::{mpsc, watch};
 
+pub use holdings::Purged;
+
 /// Downloads that may wait to be reported; more are lost.
 const WAITING_DOWNLOADS: usize = 1024;
 /// Tombstones that may wait to be honoured. More than the manager sends before it sees one applied (500).
@@ -134,11 +136,14 @@ impl Feed {
         });
     }
 
-    /// Honour tombstones by purging `store`, until the feed ends. For a node with nothing else to forget.
-    pub async fn purge(self, store: Store) {
+    /// Honour tombstones by purging `store`, until the feed ends. `forget` is told what was purged once it is gone:
+    /// whoever was believed about it must be believed anew. A tombstone counts as applied after both.
+    pub async fn purge(self, store: Store, forget: impl Fn(&Purged) + Send) {
         let Some(mut tombstones) = self.tombstones() else { return };
         while let Some(tombstone) = tombstones.recv().await {
-            holdings::purge(&store, &tombstone).await;
+            if let Some(purged) = holdings::purge(&store, &tombstone).await {
+                forget(&purged);
+            }
             self.applied(tombstone.sequence);
         }
     }

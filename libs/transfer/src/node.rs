@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 
 use crate::cluster::{Cluster, ClusterConfig};
 use crate::download;
-use crate::feed::Feed;
+use crate::feed::{Feed, Purged};
 use crate::link::HttpLinks;
 use crate::trust::Trust;
 
@@ -140,9 +140,14 @@ impl Node {
         }
     }
 
-    /// Starts what a node does unasked: it honours purges and tells the schedulers how busy it is (`downloads` counts).
-    pub fn keep(&self, feed: Feed, tasks: &Tasks, downloads: impl Fn() -> usize + Send + 'static) {
-        tasks.spawn("feed purges", feed.purge(self.store.clone()));
+    /// Starts what a node does unasked: it honours purges (`forget` is told what was purged, once it is gone) and tells
+    /// the schedulers how busy it is (`downloads` counts).
+    pub fn keep<D, F>(&self, feed: Feed, tasks: &Tasks, downloads: D, forget: F)
+    where
+        D: Fn() -> usize + Send + 'static,
+        F: Fn(&Purged) + Send + 'static,
+    {
+        tasks.spawn("feed purges", feed.purge(self.store.clone(), forget));
         tasks.spawn("load", report::load(self.cluster.clone(), self.store.clone(), downloads));
     }
 }

@@ -12,7 +12,7 @@ use darner_proto::v1::daemon_server::DaemonServer;
 use darner_proto::v1::seed_server::SeedServer;
 use darner_seeding::Seeding;
 use darner_transfer::download::{Downloads, Timing};
-use darner_transfer::feed::Feed;
+use darner_transfer::feed::{Feed, Purged};
 use darner_transfer::node::Node;
 use darner_transfer::pieces::PieceServer;
 use tokio::net::TcpListener;
@@ -152,8 +152,12 @@ impl House {
     pub(super) fn follow(self, started: &Started<Config>) {
         let (tasks, node) = (&started.tasks, &self.node);
         tasks.spawn("membership keys", followed::learn(node.cluster.clone(), node.trust.clone()));
-        let downloads = self.downloads;
-        node.keep(self.feed.clone(), tasks, move || downloads.list().len());
+        let (proof, seeding, downloads) = (Arc::clone(&self.proof), self.seeding, self.downloads);
+        let forget = move |purged: &Purged| {
+            proof.forget(purged);
+            seeding.forget_verdicts();
+        };
+        node.keep(self.feed.clone(), tasks, move || downloads.list().len(), forget);
         let followed = Followed {
             own: started.config.value.clone(),
             switches: self.switches,

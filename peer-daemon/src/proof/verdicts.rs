@@ -15,6 +15,9 @@ const UNSAID_MS: u64 = 60 * 1000;
 /// An object and the fingerprint of a credential.
 pub(super) type Name = (ObjectKey, [u8; 32]);
 
+/// Whoever holds it proves.
+pub(super) type Turn = Arc<tokio::sync::Mutex<()>>;
+
 /// The cache of verdicts.
 #[derive(Debug, Default)]
 pub struct Verdicts {
@@ -24,7 +27,7 @@ pub struct Verdicts {
 #[derive(Debug, Default)]
 struct State {
     until: HashMap<Name, u64>,
-    turns: HashMap<Name, Arc<tokio::sync::Mutex<()>>>,
+    turns: HashMap<Name, Turn>,
 }
 
 impl Verdicts {
@@ -50,8 +53,22 @@ impl Verdicts {
         }
     }
 
+    /// Remembers what the holder of `turn` proved, unless the object was purged meanwhile.
+    pub(super) fn settle(&self, name: Name, turn: &Turn, expires_ms: u64, now_ms: u64) {
+        if self.state().turns.get(&name).is_some_and(|current| Arc::ptr_eq(current, turn)) {
+            self.remember(name, expires_ms, now_ms);
+        }
+    }
+
+    /// Forgets every verdict about the objects that `purged` names; those being proved now are not remembered.
+    pub(super) fn forget(&self, purged: impl Fn(&ObjectKey) -> bool) {
+        let mut state = self.state();
+        state.until.retain(|(key, _), _| !purged(key));
+        state.turns.retain(|(key, _), _| !purged(key));
+    }
+
     /// The lock of one credential: its holder proves, the others wait.
-    pub(super) fn turn(&self, name: Name) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn turn(&self, name: Name) -> Turn {
         let mut state = self.state();
         // Only the map holds a lock that nobody waits for.
         state.turns.retain(|_, turn| Arc::strong_count(turn) > 1);
@@ -106,5 +123,28 @@ mod tests {
         let verdicts = Verdicts::default();
         let (one, same, other) = (verdicts.turn(name(1)), verdicts.turn(name(1)), verdicts.turn(name(2)));
         assert!(Arc::ptr_eq(&one, &same) && !Arc::ptr_eq(&one, &other));
+    }
+
+    #[test]
+    fn what_was_purged_must_be_proved_anew_and_nothing_else() {
+        let verdicts = Verdicts::default();
+        (1..=2).for_each(|n| verdicts.remember(name(n), 1_000, 0));
+        verdicts.forget(|key| *key == name(1).0);
+        assert!(!verdicts.holds(&name(1), 0) && verdicts.holds(&name(2), 0));
+    }
+
+    #[test]
+    fn a_proof_begun_before_a_purge_is_not_remembered() {
+        let verdicts = Verdicts::default();
+        let (before, other) = (verdicts.turn(name(1)), verdicts.turn(name(2)));
+        verdicts.forget(|key| *key == name(1).0);
+        verdicts.settle(name(1), &before, 1_000, 0);
+        verdicts.settle(name(2), &other, 1_000, 0);
+        assert!(!verdicts.holds(&name(1), 0) && verdicts.holds(&name(2), 0));
+        let after = verdicts.turn(name(1));
+        verdicts.settle(name(1), &before, 1_000, 0);
+        assert!(!verdicts.holds(&name(1), 0), "another turn has begun");
+        verdicts.settle(name(1), &after, 1_000, 0);
+        assert!(verdicts.holds(&name(1), 0));
     }
 }

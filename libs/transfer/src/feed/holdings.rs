@@ -90,19 +90,33 @@ fn held(record: Record) -> v1::HeldObject {
     }
 }
 
+/// What a tombstone took away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purged {
+    /// One object.
+    Object(ObjectKey),
+    /// Every object that came through some upstream.
+    Upstream,
+}
+
 /// Purge what a tombstone names. One that names nothing is ignored: it was made by a newer manager.
-pub(super) async fn purge(store: &Store, tombstone: &v1::Tombstone) {
+pub(super) async fn purge(store: &Store, tombstone: &v1::Tombstone) -> Option<Purged> {
     match &tombstone.what {
         Some(v1::tombstone::What::Key(key)) => match convert::key(Some(key)) {
-            Ok(key) => store.purge(&key).await,
+            Ok(key) => {
+                store.purge(&key).await;
+                return Some(Purged::Object(key));
+            }
             Err(error) => tracing::warn!(sequence = tombstone.sequence, %error, "a tombstone is malformed"),
         },
         Some(v1::tombstone::What::Upstream(prefix)) => {
             let objects = store.purge_upstream(prefix).await;
             tracing::info!(sequence = tombstone.sequence, objects, "an upstream was purged");
+            return Some(Purged::Upstream);
         }
         None => tracing::warn!(sequence = tombstone.sequence, "a tombstone names nothing"),
     }
+    None
 }
 
 #[cfg(test)]

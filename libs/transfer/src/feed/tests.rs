@@ -4,16 +4,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use darner_chassis::tasks::{Drain, Tasks};
 use darner_chassis::{grpc, net};
+use darner_lfs::Oid;
 use darner_proto::v1::manager_server::{self, ManagerServer};
+use darner_proto::v1::tombstone::What;
 use darner_proto::v1::{self, report::Report};
+use darner_store::{Store, StoreConfig};
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Feed, FeedConfig};
+use super::{Feed, FeedConfig, Purged};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -171,6 +175,34 @@ async fn a_tombstone_counts_once_it_is_applied() {
     drop(manager);
     let (_manager, hello) = stage.attached().await;
     assert_eq!(hello.tombstone_sequence, 5);
+}
+
+#[tokio::test]
+async fn what_was_purged_is_forgotten_before_the_tombstone_counts() {
+    let stage = Stage::new();
+    let (feed, tasks) = stage.node(Some(stage.address.clone()));
+    let store = Store::open(StoreConfig::at(stage.dir.path().join("store"))).await.unwrap();
+    let key = store.put(Oid::EMPTY, Bytes::new(), None).await.unwrap().key();
+    let (forgotten, mut heard) = mpsc::channel(4);
+    let (held, own) = (store.clone(), feed.clone());
+    let forget = move |purged: &Purged| {
+        assert!(!held.contains(&key), "purged first");
+        forgotten.try_send((*purged, *own.0.applied.borrow())).unwrap();
+    };
+    tasks.spawn("feed purges", feed.clone().purge(store, forget));
+    let (manager, _) = stage.attached().await;
+    let whats = [None, Some(What::Key(key.into())), Some(What::Upstream("https://h/o".to_owned()))];
+    let tombstones = whats.into_iter().zip(1..).map(|(what, sequence)| v1::Tombstone {
+        sequence,
+        what,
+        ..Default::default()
+    });
+    manager.tell(v1::feed::Feed::Tombstones(v1::Tombstones { tombstones: tombstones.collect() })).await;
+    let mut applied = feed.0.applied.subscribe();
+    tokio::time::timeout(SOON, applied.wait_for(|applied| *applied == 3)).await.unwrap().unwrap();
+    assert_eq!(heard.try_recv().unwrap(), (Purged::Object(key), 1));
+    assert_eq!(heard.try_recv().unwrap(), (Purged::Upstream, 2));
+    assert!(heard.try_recv().is_err());
 }
 
 #[tokio::test]
