@@ -131,6 +131,15 @@ async fn private_scene(user: &str) -> Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_in_the_gateways_own_address_opens_a_private_repository() {
+    let scene = private_scene("gitlab-ci-token").await;
+    let client = scene.client(Mode::B, Wire::Clear, 0).await.unwrap();
+    let url = scene.gateway(0).unwrap().replace("http://", "http://gitlab-ci-token:pw@");
+    client.clone(&url, "clone").await.unwrap().well().unwrap();
+    client.check("clone", &scene.planted).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_extra_header_of_ci_opens_a_private_repository_in_mode_b() {
     let scene = private_scene("x-access-token").await;
     let client = scene.client(Mode::B, Wire::Clear, 0).await.unwrap();
