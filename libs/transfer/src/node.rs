@@ -1,13 +1,15 @@
 //! What a daemon and a seed have in common: who they are, what they stand on, and what they tell and hear.
 //!
 //! Owns: the identity kept in the data directory, the configuration blocks both have, the order in which the store, the
-//! trust and the cluster come to stand, the reports to the control plane, the honouring of purges. Never: a decision about an object; a wait for a scheduler or a manager, which may all be absent (I8).
+//! trust and the cluster come to stand, the reports to the control plane, the honouring of purges and the slow re-read
+//! of the disk. Never: a decision about an object; a wait for a scheduler or a manager, which may all be absent (I8).
 //! Called by: the wiring of a service. After a crash: id and keys are the ones kept in the data directory.
 
 pub mod config;
 mod error;
 mod identity;
 mod report;
+mod scrubbing;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -140,8 +142,8 @@ impl Node {
         }
     }
 
-    /// Starts what a node does unasked: it honours purges (`forget` is told what was purged, once it is gone) and tells
-    /// the schedulers how busy it is (`downloads` counts).
+    /// Starts what a node does unasked: it honours purges (`forget` is told what was purged, once it is gone), tells the
+    /// schedulers how busy it is (`downloads` counts), and reads what is stored again.
     pub fn keep<D, F>(&self, feed: Feed, tasks: &Tasks, downloads: D, forget: F)
     where
         D: Fn() -> usize + Send + 'static,
@@ -149,6 +151,7 @@ impl Node {
     {
         tasks.spawn("feed purges", feed.purge(self.store.clone(), forget));
         tasks.spawn("load", report::load(self.cluster.clone(), self.store.clone(), downloads));
+        tasks.spawn("scrub", scrubbing::scrub(self.store.clone()));
     }
 }
 

@@ -1,6 +1,19 @@
 //! A node standing alone in this process.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use darner_lfs::verify::RunningSha256;
+use darner_lfs::{ObjectKey, Oid};
+use darner_store::Change;
+
 use super::*;
+
+fn oid_of(content: &[u8]) -> Oid {
+    let mut hash = RunningSha256::default();
+    hash.update(content);
+    hash.finish()
+}
 
 async fn node(data: &Path, tasks: &Tasks) -> Result<Node, StartError> {
     let ground = Ground {
@@ -41,4 +54,28 @@ fn a_file_of_public_keys_that_is_missing_is_named_with_its_key() {
     let words = honoured(Some(Path::new("/nonexistent/public"))).unwrap_err().to_string();
     assert!(words.contains("`keys.grantsPublic`") && words.contains("/nonexistent/public"), "{words}");
     assert!(honoured(None).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_disk_changed_is_found_though_nobody_asks_for_it() {
+    let (data, tasks) = (tempfile::tempdir().unwrap(), Tasks::new());
+    let content: Vec<u8> = b"0123456789".repeat(20_000);
+    let oid = oid_of(&content);
+    let key = ObjectKey::from(oid);
+    let node = node(data.path(), &tasks).await.unwrap();
+    drop(node.store.put(oid, Bytes::from(content.clone()), None).await.unwrap());
+    let mut changes = node.store.changes();
+    let mut flipped = content;
+    flipped[1000] ^= 1;
+    std::fs::write(data.path().join("objects").join(oid.path()), flipped).unwrap();
+    let stats = Arc::new(v1::NodeStats::default);
+    let feed = Feed::start(crate::feed::FeedConfig::default(), v1::Hello::default(), stats, &tasks);
+    node.keep(feed, &tasks, || 0, |_purged| {});
+    let found = async {
+        while !matches!(changes.recv().await.unwrap(), Change::Removed(removed) if removed == key) {}
+    };
+    // Long before the second round would begin.
+    tokio::time::timeout(Duration::from_hours(2), found).await.unwrap();
+    assert!(node.store.get(&key).await.is_none());
+    tasks.close().await;
 }
