@@ -38,6 +38,23 @@ async fn a_cold_object_is_one_content_request_of_its_size_and_no_probe_for_who_p
 }
 
 #[tokio::test]
+async fn after_a_purge_a_credential_that_was_believed_is_proved_anew() {
+    let content = content(SIZE);
+    let key = key_of(&content);
+    let upstream = Upstream::of(&content).await;
+    let bench = Bench::new(&[&upstream]).await;
+    let open = || bench.open(key, credential(&upstream.url("/x?sig=1")));
+    opened(open().await);
+    bench.kept(key).await;
+    bench.quiet().await;
+    opened(open().await);
+    assert_eq!(bench.requests(Kind::Probe), 0, "believed: it performed the read");
+    bench.seeding.forget_verdicts();
+    opened(open().await);
+    assert_eq!(bench.requests(Kind::Probe), 1);
+}
+
+#[tokio::test]
 async fn it_is_opened_when_the_head_has_come_and_its_bytes_are_readable_before_the_end() {
     let content = content(SIZE);
     let (key, held) = (key_of(&content), content.clone());
