@@ -48,7 +48,7 @@ mod testing;
 
 pub use config::{Now, StoreConfig};
 pub use error::{FinishError, ReadError, StoreError, WriteError};
-pub use partial::{Outcome, Partial, PieceWriter, Unchecked};
+pub use partial::{Outcome, Partial, PieceWriter, ReaderMark, Unchecked};
 pub use record::{Change, Item, Media, Record, ScrubReport, Usage};
 pub use store::Store;
 pub use stored::Stored;

@@ -8,6 +8,7 @@
 pub(crate) mod body;
 pub(crate) mod growing;
 pub(crate) mod growth;
+mod mark;
 mod reading;
 mod said;
 mod trail;
@@ -25,6 +26,7 @@ use crate::store::room::Room;
 use crate::stored::Stored;
 use growing::{Growing, Shared};
 
+pub use mark::ReaderMark;
 pub use writer::PieceWriter;
 
 /// Which bytes of pieces still being written count as readable.
@@ -148,6 +150,16 @@ impl Partial {
         }
     }
 
+    /// A reader of a memory-backed partial: what lies before every reader may be let go.
+    pub fn reader(&self) -> ReaderMark {
+        ReaderMark::new(self.clone())
+    }
+
+    /// Whether both are the same growing object.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.growing, &other.growing)
+    }
+
     /// Changes at every change of anything here.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.growing.subscribe()
@@ -182,12 +194,16 @@ impl Partial {
     /// Makes it a finished object: hashes what is left, compares, moves the file. Blocks. A mismatch leaves the
     /// partial for the caller to `reset`; a disk that damaged pieces makes it incomplete instead.
     pub fn finish(&self) -> Result<Outcome, FinishError> {
-        self.finish_with(None)
+        self.finish_with(None, &[])
     }
 
-    /// As [`Partial::finish`], with an attestation that is there from the first moment on at which the finished object
-    /// can be seen.
-    pub fn finish_with(&self, attestation: Option<Bytes>) -> Result<Outcome, FinishError> {
+    /// As [`Partial::finish`], with an attestation and a provenance that are there from the first moment on at which the
+    /// finished object can be seen.
+    pub fn finish_with(
+        &self,
+        attestation: Option<Bytes>,
+        upstreams: &[String],
+    ) -> Result<Outcome, FinishError> {
         let mut trail = self.growing.finishing();
         match self.outcome() {
             Some(Outcome::Failed(why)) => return Err(FinishError::Failed(why)),
@@ -204,6 +220,10 @@ impl Partial {
         if self.is_volatile() {
             self.growing.conclude(Outcome::Confirmed);
             return Ok(Outcome::Confirmed);
+        }
+        // The hash is known: from here on they count.
+        for upstream in upstreams {
+            self.add_upstream(upstream);
         }
         let snapshot = self.growing.snapshot().ok_or_else(incomplete)?;
         let snapshot = growing::Snapshot { attestation, ..snapshot };

@@ -103,9 +103,10 @@ impl Store {
         work(move || room.partial(key, layout)).await
     }
 
-    /// The partial of this key that grows, or lies on disk to be resumed.
+    /// The partial of this key that grows, or lies on disk to be resumed; also a memory-backed one that is confirmed,
+    /// for as long as somebody holds it.
     pub fn live_partial(&self, key: &ObjectKey) -> Option<Partial> {
-        self.room.live(key, |growth| growth.outcome().is_none())
+        self.room.live(key, |growth| matches!(growth.outcome(), None | Some(crate::Outcome::Confirmed)))
     }
 
     /// A memory-backed partial, for a full disk: the same thing, of which at most `window_bytes` (two pieces at least)

@@ -119,7 +119,10 @@ pub(crate) struct Running {
     partial: Partial,
     opened: Mutex<v1::Opened>,
     credentials: Mutex<Vec<v1::Credential>>,
-    upstreams: Mutex<Vec<String>>,
+    /// Through whom it was opened, each with the era of the partial then: a lie takes those of its era with it.
+    upstreams: Mutex<Vec<(u64, String)>>,
+    /// Counts the openings, so that the conductor sees a new one.
+    openings: AtomicU64,
     taken: Taken,
     head: AtomicU64,
     interest: Arc<()>,
@@ -184,6 +187,7 @@ impl Downloads {
             opened: Mutex::new(opened),
             credentials: Mutex::default(),
             upstreams: Mutex::default(),
+            openings: AtomicU64::new(0),
             taken: Taken::default(),
             head: AtomicU64::new(0),
             interest: Arc::new(()),
@@ -217,11 +221,21 @@ impl Downloads {
             partial.add_upstream(&opened.upstream);
         }
         let mut known = self.inner.running();
-        if let Some(running) = known.get(&wanted.key).filter(|running| running.partial.outcome().is_none()) {
+        let same = |running: &&Arc<Running>| {
+            running.partial.outcome().is_none() && running.partial.is_same(&partial)
+        };
+        if let Some(running) = known.get(&wanted.key).filter(same) {
+            if is_of_another_read(&opened, &partial) {
+                return Err(OpenError::Refused(come_again()));
+            }
             running.joined(wanted, opened);
             return Ok(Download { running: Arc::clone(running), _interest: Arc::clone(&running.interest) });
         }
-        let upstreams = Mutex::new(vec![opened.upstream.clone()]);
+        if is_of_another_read(&opened, &partial) {
+            // What is here is not known to be what this credential reads.
+            partial.reset("a new read of the origin has begun");
+        }
+        let upstreams = Mutex::new(vec![(partial.era(), opened.upstream.clone())]);
         let interest = Arc::new(());
         let span = tracing::info_span!("download", oid = %wanted.key, size = layout.size());
         let running = Arc::new(Running {
@@ -230,6 +244,7 @@ impl Downloads {
             opened: Mutex::new(opened),
             credentials: Mutex::new(vec![wanted.credential.clone()]),
             upstreams,
+            openings: AtomicU64::new(0),
             taken: Taken::default(),
             head: AtomicU64::new(0),
             interest: Arc::clone(&interest),
@@ -273,12 +288,20 @@ impl Running {
             credentials.push(wanted.credential.clone());
         }
         drop(credentials);
+        self.note_opened(opened);
+    }
+
+    /// A seed has opened it (again): what it says of parents and grants counts from now on.
+    fn note_opened(&self, opened: v1::Opened) {
+        const KEPT: usize = 64;
+        let from = (self.partial.era(), opened.upstream.clone());
         let mut upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-        if upstreams.len() < KEPT && !upstreams.contains(&opened.upstream) {
-            upstreams.push(opened.upstream.clone());
+        if upstreams.len() < KEPT && !upstreams.contains(&from) {
+            upstreams.push(from);
         }
         drop(upstreams);
         *self.opened() = opened;
+        self.openings.fetch_add(1, Ordering::Relaxed);
     }
 
     fn opened(&self) -> MutexGuard<'_, v1::Opened> {
@@ -330,6 +353,18 @@ impl Download {
     pub async fn outcome(&self) -> Outcome {
         ended(&self.running.partial).await
     }
+}
+
+/// Whether the grant is for one read of an origin and what is here came from another one.
+fn is_of_another_read(opened: &v1::Opened, partial: &Partial) -> bool {
+    let reading = opened.grant.as_ref().map_or(0, |grant| grant.reading);
+    let ours = partial.reading().map(|(reading, _)| reading);
+    !opened.complete && reading != 0 && partial.holding().count() > 0 && ours != Some(reading)
+}
+
+fn come_again() -> v1::Refusal {
+    let message = "another read of the object is about to end here".to_owned();
+    v1::Refusal { status: 429, message, retry_after_s: 1 }
 }
 
 /// Waits until a growing object ended, without a hold on its download.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use darner_store::{Outcome, Partial, Stored, Unchecked};
+use darner_store::{Outcome, Partial, ReaderMark, Stored, Unchecked};
 use futures::Stream;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -51,7 +51,7 @@ pub enum TailError {
 #[derive(Debug)]
 enum Body {
     Stored(Stored),
-    Growing { partial: Partial, changes: watch::Receiver<u64>, era: u64 },
+    Growing { partial: Partial, changes: watch::Receiver<u64>, era: u64, mark: Option<ReaderMark> },
 }
 
 /// The reader.
@@ -75,7 +75,12 @@ impl Tail {
     /// Reads a growing object from `at` to `end`; `None` reads to its end, which may not be known yet.
     pub fn growing(partial: Partial, reader: Reader, at: u64, end: Option<u64>, patience: Duration) -> Self {
         let (changes, era) = (partial.subscribe(), partial.era());
-        Self { body: Body::Growing { partial, changes, era }, reader, at, end, patience, sent: false }
+        // A peer comes for one piece and may come again for an earlier one: it moves no window.
+        let mark = (reader == Reader::Git).then(|| partial.reader());
+        if let Some(mark) = &mark {
+            mark.at(at);
+        }
+        Self { body: Body::Growing { partial, changes, era, mark }, reader, at, end, patience, sent: false }
     }
 
     /// Where the next byte is read.
@@ -97,8 +102,8 @@ impl Tail {
         }
         self.at = self.at.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         self.sent = true;
-        if let Body::Growing { partial, .. } = &self.body {
-            partial.forget_before(self.at);
+        if let Body::Growing { mark: Some(mark), .. } = &self.body {
+            mark.at(self.at);
         }
         Ok(Some(bytes))
     }
@@ -134,14 +139,12 @@ impl Tail {
         let Body::Growing { partial, .. } = &self.body else { return false };
         let layout = partial.layout();
         let piece = layout.piece_of(self.at);
-        self.reader == Reader::Peer
-            && layout.piece_count() != Some(1)
-            && !partial.at_edge().contains(&piece)
+        self.reader == Reader::Peer && layout.piece_count() != Some(1) && !partial.at_edge().contains(&piece)
     }
 
     fn look(&mut self) -> Result<Look, TailError> {
         let (reader, at) = (self.reader, self.at);
-        let Body::Growing { partial, changes, era } = &mut self.body else {
+        let Body::Growing { partial, changes, era, .. } = &mut self.body else {
             let end = self.end.unwrap_or(at);
             return Ok(if at >= end { Look::End } else { Look::Bytes(end) });
         };

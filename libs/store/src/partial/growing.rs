@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::Outcome;
 use super::body::Body;
 use super::growth::Growth;
+use super::mark::Marks;
 use super::trail::Trail;
 use crate::disk::places::Places;
 use crate::guard::lock;
@@ -29,6 +30,7 @@ pub(crate) struct Growing {
     gate: RwLock<()>,
     state: Mutex<State>,
     pub(super) trail: Mutex<Trail>,
+    marks: Mutex<Marks>,
     tick: watch::Sender<u64>,
 }
 
@@ -65,6 +67,7 @@ impl Growing {
             gate: RwLock::default(),
             state: Mutex::new(State { growth, journal }),
             trail: Mutex::default(),
+            marks: Mutex::default(),
             tick: watch::Sender::new(0),
         }
     }
@@ -122,6 +125,10 @@ impl Growing {
 
     pub(crate) const fn key(&self) -> ObjectKey {
         self.key
+    }
+
+    pub(super) const fn marks(&self) -> &Mutex<Marks> {
+        &self.marks
     }
 
     pub(crate) const fn body(&self) -> &Body {

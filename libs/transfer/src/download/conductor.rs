@@ -9,6 +9,7 @@ mod parents;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use darner_lfs::ObjectKey;
@@ -57,6 +58,7 @@ pub(super) struct Conductor {
     unwanted: Option<Instant>,
     reopening: JoinSet<Result<v1::Opened, super::OpenError>>,
     reopened: u32,
+    openings: u64,
     /// Refusals in a row that belong to a credential.
     refused: usize,
     anew: u32,
@@ -101,6 +103,7 @@ impl Conductor {
             unwanted: None,
             reopening: JoinSet::new(),
             reopened: 0,
+            openings: 0,
             refused: 0,
             anew: 0,
             downloads,
@@ -127,11 +130,12 @@ impl Conductor {
         while !self.plan.is_complete() && self.running.partial.outcome().is_none() {
             self.assign();
             if self.fetches.is_empty() && self.progressed.elapsed() >= idle {
-                return;
+                break;
             }
             self.wake_at(Instant::now() + idle);
             self.step().await;
         }
+        self.downloads.inner.parts.cluster.forget(&self.key);
     }
 
     async fn step(&mut self) {
@@ -151,6 +155,12 @@ impl Conductor {
 
     /// Asks every parent for what the plan says.
     fn assign(&mut self) {
+        let openings = self.running.openings.load(Ordering::Relaxed);
+        if openings != self.openings {
+            self.openings = openings;
+            let opened = self.running.opened().clone();
+            self.introduce(&opened);
+        }
         let layout = self.running.partial.layout();
         if let Some(count) = layout.piece_count() {
             self.plan.resize(count);

@@ -20,6 +20,10 @@ use crate::cluster::{Cluster, SeedAt};
 
 /// Between two rounds over the seeds while none answers.
 const AGAIN: Duration = Duration::from_millis(300);
+/// After this long without an answer a seed is asked whether it is there at all.
+const QUIET: Duration = Duration::from_millis(1500);
+/// A seed that is there answers that within this time.
+const ALIVE: Duration = Duration::from_secs(1);
 /// How long a seed is let think: it answers at the latest when the origin's headers have come.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -45,6 +49,11 @@ pub trait Opener: Send + Sync + fmt::Debug {
         &self,
         request: v1::OpenRequest,
     ) -> Result<BoxStream<'static, Result<v1::OpenReply, tonic::Status>>, tonic::Status>;
+
+    /// Whether it answers at all: a seed that waits for a slow origin does, a frozen one does not.
+    async fn is_alive(&self) -> bool {
+        true
+    }
 }
 
 /// The way to the seeds.
@@ -80,6 +89,20 @@ impl Opener for GrpcOpener {
         let replies = self.0.clone().open(request).await?;
         Ok(replies.into_inner().boxed())
     }
+
+    async fn is_alive(&self) -> bool {
+        let mut client = self.0.clone();
+        let question = client.survey(v1::SurveyRequest::default());
+        // Any answer will do, a refusal too.
+        tokio::time::timeout(ALIVE, question)
+            .await
+            .is_ok_and(|answer| answer.map_or_else(|status| is_answer(&status), |_| true))
+    }
+}
+
+/// Whether a status came from the seed itself, rather than from a broken line to it.
+fn is_answer(status: &tonic::Status) -> bool {
+    !matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled)
 }
 
 #[async_trait]
@@ -136,6 +159,7 @@ impl Door {
             object.begun = begun;
         }
         loop {
+            let round = Instant::now();
             let mut words = "none is known".to_owned();
             for seed in self.cluster.seeds_for(&wanted.key) {
                 let said = self.ask(&seed, &request, &wanted.key).await;
@@ -149,7 +173,7 @@ impl Door {
                     Said::Unreachable(why) => words = why,
                 }
             }
-            if self.is_alone() || self.seedless_for() >= self.timing.acting_after {
+            if self.is_alone() || self.seedless_since(round) >= self.timing.acting_after {
                 return self.open_acting(&request, &wanted.key, words).await;
             }
             tokio::time::sleep(AGAIN).await;
@@ -162,13 +186,14 @@ impl Door {
         self.cluster.schedulers().is_empty() && self.cluster.seeds_for(&any).is_empty()
     }
 
-    /// For how long no seed has answered; called after a round in which none did.
-    fn seedless_for(&self) -> Duration {
+    /// For how long no seed has answered; called after a round, begun at `round`, in which none did.
+    fn seedless_since(&self, round: Instant) -> Duration {
         let now = Instant::now();
         let mut seedless = self.seedless();
         // A stretch nobody looked at for long may have been broken unseen.
-        let known = seedless.filter(|known| now - known.last < self.timing.acting_after * 2);
-        let since = known.map_or(now, |known| known.since);
+        let known =
+            seedless.filter(|known| round.saturating_duration_since(known.last) < self.timing.acting_after);
+        let since = known.map_or(round, |known| known.since);
         *seedless = Some(Seedless { since, last: now });
         now - since
     }
@@ -221,13 +246,23 @@ impl Door {
                 None => Err(tonic::Status::unavailable("the seed ended without an answer")),
             }
         };
-        match tokio::time::timeout(ANSWER, replies).await {
-            Ok(Ok(reply)) => said(reply),
-            Ok(Err(status)) => {
-                tracing::debug!(%key, code = ?status.code(), words = status.message(), "a seed did not open");
-                Said::Unreachable(status.message().to_owned())
+        tokio::pin!(replies);
+        let until = Instant::now() + ANSWER;
+        loop {
+            match tokio::time::timeout(QUIET, &mut replies).await {
+                Ok(Ok(reply)) => return said(reply),
+                Ok(Err(status)) => {
+                    tracing::debug!(%key, code = ?status.code(), words = status.message(), "a seed did not open");
+                    return Said::Unreachable(status.message().to_owned());
+                }
+                Err(_elapsed) if Instant::now() >= until => {
+                    return Said::Unreachable(format!("no answer within {ANSWER:?}"));
+                }
+                Err(_elapsed) if !opener.is_alive().await => {
+                    return Said::Unreachable("it does not answer".to_owned());
+                }
+                Err(_elapsed) => {}
             }
-            Err(_elapsed) => Said::Unreachable(format!("no answer within {ANSWER:?}")),
         }
     }
 

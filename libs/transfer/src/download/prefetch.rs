@@ -113,6 +113,8 @@ impl Downloads {
         futures::stream::iter(wanted)
             .for_each_concurrent(BIG_AT_ONCE, |wanted| async move {
                 match downloads.open(wanted).await {
+                    // Without room on the disk nothing can be fetched ahead.
+                    Ok(download) if download.partial().is_volatile() => {}
                     Ok(download) => {
                         download.outcome().await;
                     }

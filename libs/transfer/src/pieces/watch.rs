@@ -102,7 +102,7 @@ impl Telling {
     fn begin(&mut self) -> Vec<Event> {
         self.began = true;
         self.changes.borrow_and_update();
-        self.told = self.partial.holding();
+        self.told = self.partial.servable();
         let held = v1::Held {
             key: Some(self.key.into()),
             layout: Some(self.partial.layout().into()),
@@ -132,7 +132,7 @@ impl Telling {
         // Looked at first: whatever was said before the end is then among the statements.
         let outcome = self.partial.outcome();
         events.extend(self.new_statements());
-        let holding = self.partial.holding();
+        let holding = self.partial.servable();
         let arrived = holding.minus(&self.told);
         // Only what comes from a seed: two nodes never wait for each other.
         let under_way = self.partial.at_edge();

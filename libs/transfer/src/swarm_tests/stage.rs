@@ -207,7 +207,7 @@ impl Seed {
         self.feed_to(self.content.len() as u64);
         self.partial.fix_size(self.content.len() as u64);
         while self.partial.hash_more() {}
-        let finished = self.partial.finish_with(crate::statements::kept(&self.partial));
+        let finished = self.partial.finish_with(crate::statements::kept(&self.partial), &[]);
         assert_eq!(finished.is_ok(), !self.lie.load(Ordering::Relaxed), "{finished:?}");
     }
 

@@ -30,7 +30,10 @@ impl Growth {
             }
             self.forget_attestations();
         }
-        self.reading = Some((reading, attester.to_owned()));
+        // An announcement without a digest says nothing about pieces that are here.
+        if !digests.is_empty() || self.whole.count() == 0 {
+            self.reading = Some((reading, attester.to_owned()));
+        }
         if !self.statements.contains(&statement) {
             self.statements.push(statement);
         }

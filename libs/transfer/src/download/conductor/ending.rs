@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use darner_proto::v1;
 use darner_store::FinishError;
+use prost::Message as _;
 use tokio::time::Instant;
 
 use super::Conductor;
@@ -64,13 +65,12 @@ impl Conductor {
 
     async fn finish(&mut self) -> bool {
         let partial = self.running.partial.clone();
+        let upstreams = self.upstreams();
         let finished =
-            tokio::task::spawn_blocking(move || partial.finish_with(statements::kept(&partial))).await;
+            tokio::task::spawn_blocking(move || partial.finish_with(statements::kept(&partial), &upstreams))
+                .await;
         match finished {
-            Ok(Ok(_)) => {
-                self.note_upstreams();
-                true
-            }
+            Ok(Ok(_)) => true,
             Ok(Err(FinishError::Mismatch { .. })) => {
                 self.blame_for_the_whole();
                 self.anew >= MAX_ANEW
@@ -83,12 +83,22 @@ impl Conductor {
         }
     }
 
-    /// The object is what its id says, and came through the upstreams of those who opened it.
-    fn note_upstreams(&self) {
-        let upstreams = self.running.upstreams.lock().map(|known| known.clone()).unwrap_or_default();
-        for upstream in upstreams.iter().filter(|upstream| !upstream.is_empty()) {
-            self.downloads.inner.parts.store.add_upstream(&self.key, upstream);
-        }
+    /// Through whom the object came, if it is what its id says.
+    fn upstreams(&self) -> Vec<String> {
+        let known = self.running.upstreams.lock().map(|known| known.clone()).unwrap_or_default();
+        let era = self.running.partial.era();
+        known
+            .into_iter()
+            .filter(|(of, upstream)| *of == era && !upstream.is_empty())
+            .map(|(_, upstream)| upstream)
+            .collect()
+    }
+
+    fn is_confirmed_by(&self, attester: &str) -> bool {
+        let statements = self.running.partial.statements(0);
+        let said = statements.into_iter().filter_map(|bytes| v1::Attestation::decode(bytes).ok());
+        said.into_iter()
+            .any(|said| said.attester == attester && said.state() == v1::AttestationState::Confirmed)
     }
 
     /// Every piece was what its attester said, and the whole is wrong: the attester lied, or (for a single piece,
@@ -97,6 +107,10 @@ impl Conductor {
         let parts = &self.downloads.inner.parts;
         parts.metrics.piece_rejected("object");
         match self.running.partial.reading() {
+            // A provisional list says what was read, and the origin may have lied; a confirmed one is a promise.
+            Some((_, attester)) if !self.is_confirmed_by(&attester) => {
+                tracing::warn!(key = %self.key, attester, "what was read is not the object: begun anew");
+            }
             Some((_, attester)) => {
                 tracing::warn!(key = %self.key, attester, "the object is not what its attester said: set aside");
                 parts.trust.set_aside(&attester);
@@ -144,8 +158,7 @@ impl Conductor {
         match opened {
             Some(Ok(opened)) => {
                 self.refused = 0;
-                *self.running.opened() = opened.clone();
-                self.introduce(&opened);
+                self.running.note_opened(opened);
                 self.reorder();
             }
             Some(Err(error)) => {
