@@ -10,6 +10,7 @@ use darner_chassis::metrics::Source;
 use darner_chassis::telemetry;
 use darner_lfs::ObjectKey;
 use darner_origin::{Body, BoxError};
+use darner_store::Outcome;
 use darner_transfer::download::Download;
 use darner_transfer::tail::{Reader, Tail, TailError};
 use futures::stream;
@@ -99,7 +100,7 @@ impl Delivery {
                 let end = end.unwrap_or_else(|| stored.size());
                 Bytewise::Tail(Box::new(Tail::stored(stored, from, end)))
             }
-            Found::Growing(download) => self.tail(download, from, end),
+            Found::Growing(download) => Bytewise::Tail(self.tail(download, from, end)),
             Found::Opening(opening) => Bytewise::Opening(opening, from, end),
         };
         let frames = stream::try_unfold((bytewise, self), |(bytewise, mut delivery)| async move {
@@ -109,22 +110,45 @@ impl Delivery {
         StreamBody::new(frames).boxed_unsync()
     }
 
-    fn tail(&mut self, download: Download, from: u64, end: Option<u64>) -> Bytewise {
+    /// An answer that reaches the announced end is read to the object's own: the tail then knows which byte is the
+    /// last one, and holds it until the whole is confirmed.
+    fn tail(&mut self, download: Download, from: u64, end: Option<u64>) -> Box<Tail> {
         download.read_from(from);
+        let end = end.filter(|_| end != self.size);
         let tail = Tail::growing(download.partial().clone(), Reader::Git, from, end, PATIENCE);
         self.download = Some(download);
-        Bytewise::Tail(Box::new(tail))
+        Box::new(tail)
+    }
+
+    /// Whether the object is known not to have the length that was announced, now that it is read to `position`.
+    fn is_other_length(&self, position: u64) -> bool {
+        let (Some(download), Some(announced)) = (&self.download, self.size) else { return false };
+        let partial = download.partial();
+        let is_confirmed = || matches!(partial.outcome(), Some(Outcome::Finished(_) | Outcome::Confirmed));
+        match partial.layout().size() {
+            Some(size) => size != announced || position >= size && !is_confirmed(),
+            // A tail holds the last byte of what it cannot measure: this one lies before the end.
+            None => position >= announced,
+        }
+    }
+
+    /// What left is part of something else than was announced: nothing is resumed onto it.
+    fn other_length(&mut self) -> BoxError {
+        self.gate.inner.tainted.mark(self.client, self.key, self.gate.clock.now_ms());
+        self.broken("the object has another length than was announced".to_owned())
     }
 
     async fn next(&mut self, mut bytewise: Bytewise) -> Result<(Option<Bytes>, Bytewise), BoxError> {
         if let Bytewise::Opening(opening, from, end) = bytewise {
             match opening.await {
-                Ok(download) => bytewise = self.tail(download, from, end),
+                Ok(download) => bytewise = Bytewise::Tail(self.tail(download, from, end)),
                 Err(error) => return Err(self.broken(error.to_string())),
             }
         }
         let Bytewise::Tail(tail) = &mut bytewise else { return Ok((None, bytewise)) };
         match tail.next().await {
+            Ok(Some(_)) if self.is_other_length(tail.position()) => Err(self.other_length()),
+            Ok(None) if self.until.is_some_and(|until| tail.position() < until) => Err(self.other_length()),
             Ok(Some(bytes)) => {
                 let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                 self.sent = self.sent.saturating_add(length);

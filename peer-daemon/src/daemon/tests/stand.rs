@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -28,6 +29,8 @@ pub(super) struct Forge {
     pub(super) batch_status: Mutex<Option<(u16, Option<&'static str>)>>,
     /// Answers this to every content request instead.
     pub(super) content_status: Mutex<Option<u16>>,
+    /// Does not say how long content is.
+    pub(super) chunked: AtomicBool,
     /// Grants any oid, and serves this for it.
     pub(super) grants_anything: Mutex<Option<Bytes>>,
 }
@@ -131,7 +134,13 @@ impl Forge {
                 response.headers_mut().insert(header::CONTENT_RANGE, text.parse().unwrap());
                 response
             }
-            _ => Response::new(Full::new(whole)),
+            _ => {
+                let mut response = Response::new(Full::new(whole));
+                if self.chunked.load(Ordering::Relaxed) {
+                    response.headers_mut().insert(header::TRANSFER_ENCODING, "chunked".parse().unwrap());
+                }
+                response
+            }
         }
     }
 
