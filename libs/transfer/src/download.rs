@@ -121,6 +121,8 @@ pub(crate) struct Running {
     credentials: Mutex<Vec<v1::Credential>>,
     /// Through whom it was opened, each with the era of the partial then: a lie takes those of its era with it.
     upstreams: Mutex<Vec<(u64, String)>>,
+    /// The reads of an origin whose bytes come here. Who is granted another one waits until this one has ended.
+    readings: Mutex<Vec<u64>>,
     /// Counts the openings, so that the conductor sees a new one.
     openings: AtomicU64,
     taken: Taken,
@@ -187,6 +189,7 @@ impl Downloads {
             opened: Mutex::new(opened),
             credentials: Mutex::default(),
             upstreams: Mutex::default(),
+            readings: Mutex::default(),
             openings: AtomicU64::new(0),
             taken: Taken::default(),
             head: AtomicU64::new(0),
@@ -225,7 +228,7 @@ impl Downloads {
             running.partial.outcome().is_none() && running.partial.is_same(&partial)
         };
         if let Some(running) = known.get(&wanted.key).filter(same) {
-            if is_of_another_read(&opened, &partial) {
+            if !running.is_of_its_reads(&opened) {
                 return Err(OpenError::Refused(come_again()));
             }
             running.joined(wanted, opened);
@@ -235,6 +238,7 @@ impl Downloads {
             // What is here is not known to be what this credential reads.
             partial.reset("a new read of the origin has begun");
         }
+        let readings = Mutex::new(vec![reading_of(&opened)]);
         let upstreams = Mutex::new(vec![(partial.era(), opened.upstream.clone())]);
         let interest = Arc::new(());
         let span = tracing::info_span!("download", oid = %wanted.key, size = layout.size());
@@ -244,6 +248,7 @@ impl Downloads {
             opened: Mutex::new(opened),
             credentials: Mutex::new(vec![wanted.credential.clone()]),
             upstreams,
+            readings,
             openings: AtomicU64::new(0),
             taken: Taken::default(),
             head: AtomicU64::new(0),
@@ -289,6 +294,25 @@ impl Running {
         }
         drop(credentials);
         self.note_opened(opened);
+    }
+
+    /// Whether what a seed opened for another caller is what comes here.
+    fn is_of_its_reads(&self, opened: &v1::Opened) -> bool {
+        let reading = reading_of(opened);
+        opened.complete || reading == 0 || self.readings().contains(&reading)
+    }
+
+    /// The download itself was opened again: what that read brings is as good.
+    fn goes_on_with(&self, opened: &v1::Opened) {
+        let reading = reading_of(opened);
+        let mut readings = self.readings();
+        if !readings.contains(&reading) {
+            readings.push(reading);
+        }
+    }
+
+    fn readings(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A seed has opened it (again): what it says of parents and grants counts from now on.
@@ -357,9 +381,13 @@ impl Download {
 
 /// Whether the grant is for one read of an origin and what is here came from another one.
 fn is_of_another_read(opened: &v1::Opened, partial: &Partial) -> bool {
-    let reading = opened.grant.as_ref().map_or(0, |grant| grant.reading);
+    let reading = reading_of(opened);
     let ours = partial.reading().map(|(reading, _)| reading);
     !opened.complete && reading != 0 && partial.holding().count() > 0 && ours != Some(reading)
+}
+
+fn reading_of(opened: &v1::Opened) -> u64 {
+    opened.grant.as_ref().map_or(0, |grant| grant.reading)
 }
 
 fn come_again() -> v1::Refusal {

@@ -158,6 +158,7 @@ impl Conductor {
         match opened {
             Some(Ok(opened)) => {
                 self.refused = 0;
+                self.running.goes_on_with(&opened);
                 self.running.note_opened(opened);
                 self.reorder();
             }
