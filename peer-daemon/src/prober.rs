@@ -16,8 +16,19 @@ use darner_transfer::cluster::Cluster;
 use crate::credential;
 use crate::proof::Prober;
 
-/// A window is one small request; a seed that takes longer is passed over.
+/// A window is one small request; a seed that takes longer waits for an origin that is silent to others, too.
 const WINDOW_WITHIN: Duration = Duration::from_secs(8);
+
+/// How a seed behaved.
+#[derive(Debug)]
+enum Heard {
+    /// It tells what the origin said.
+    Said(Result<v1::Window, v1::Refusal>),
+    /// It is there, and had nothing to tell in time.
+    Silent,
+    /// It cannot be reached, or reads no windows.
+    Absent,
+}
 
 /// The prober of a node.
 #[derive(Debug)]
@@ -44,23 +55,19 @@ impl SeedProber {
         Some(client)
     }
 
-    async fn at_seed(
-        &self,
-        address: &str,
-        request: v1::ProbeRequest,
-    ) -> Option<Result<v1::Window, v1::Refusal>> {
-        let mut client = self.client(address)?;
-        let reply = tokio::time::timeout(WINDOW_WITHIN, client.probe(request)).await;
-        match reply {
-            Ok(Ok(reply)) => match reply.into_inner().outcome? {
-                Outcome::Window(window) => Some(Ok(window)),
-                Outcome::Refusal(refusal) => Some(Err(refusal)),
+    async fn at_seed(&self, address: &str, request: v1::ProbeRequest) -> Heard {
+        let Some(mut client) = self.client(address) else { return Heard::Absent };
+        match tokio::time::timeout(WINDOW_WITHIN, client.probe(request)).await {
+            Ok(Ok(reply)) => match reply.into_inner().outcome {
+                Some(Outcome::Window(window)) => Heard::Said(Ok(window)),
+                Some(Outcome::Refusal(refusal)) => Heard::Said(Err(refusal)),
+                None => Heard::Absent,
             },
             Ok(Err(status)) => {
                 tracing::debug!(code = ?status.code(), "a seed reads no window");
-                None
+                Heard::Absent
             }
-            Err(_elapsed) => None,
+            Err(_elapsed) => Heard::Silent,
         }
     }
 }
@@ -81,13 +88,15 @@ impl Prober for SeedProber {
             length,
         };
         for seed in self.cluster.seeds_for(key) {
-            if let Some(read) = self.at_seed(&seed.grpc_address, request.clone()).await {
-                return read;
+            match self.at_seed(&seed.grpc_address, request.clone()).await {
+                Heard::Said(read) => return read,
+                // It waits for the origin: another one, or this node, would only wait as well.
+                Heard::Silent => return Err(later("no seed could check this credential in time")),
+                Heard::Absent => {}
             }
         }
         if !self.alone.load(Ordering::Relaxed) {
-            let message = "no seed can be reached to check this credential".to_owned();
-            return Err(v1::Refusal { status: 0, message, retry_after_s: 5 });
+            return Err(later("no seed can be reached to check this credential"));
         }
         let headers = credential::headers(credential);
         let window = self
@@ -97,6 +106,11 @@ impl Prober for SeedProber {
             .map_err(|error| refusal(&error))?;
         Ok(v1::Window { content: window.content, total: window.total, etag: window.etag.unwrap_or_default() })
     }
+}
+
+/// Nobody's credential is refused: there was no answer.
+pub fn later(words: &str) -> v1::Refusal {
+    v1::Refusal { status: 0, message: words.to_owned(), retry_after_s: 5 }
 }
 
 /// An origin's error as a refusal of the credential it was asked with.

@@ -10,6 +10,7 @@ mod held;
 mod verdicts;
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use darner_chassis::clock::{Clock, Random};
 use darner_chassis::metrics::Metrics;
@@ -19,15 +20,22 @@ use darner_proto::v1;
 use darner_store::Store;
 use darner_transfer::feed::Purged;
 use http::Method;
+use tokio::time::Instant;
 
 pub use held::Held;
 use held::Window;
 pub use verdicts::Verdicts;
 
 use crate::credential::fingerprint;
+use crate::prober::later;
 
 /// Offsets beyond this are not asked of an upstream that may not know ranges.
 const NEAR_BYTES: u64 = 4 << 20;
+
+/// A proof takes no longer, whoever is asked: its caller waits 10 s for a head.
+const PROOF_WITHIN: Duration = Duration::from_secs(9);
+
+const SILENT: &str = "the origin has not said yet whether this credential is good";
 
 /// How a window is read through somebody's credential: by a seed, or by this node where no seed answers.
 #[tonic::async_trait]
@@ -49,8 +57,16 @@ pub enum Verdict {
     Proved(&'static str),
     /// Its credential does not open the object; to be told to this caller only.
     Refused(v1::Refusal),
-    /// Nothing here tells objects apart (all bytes are the same, or there are none): only the origin can decide.
+    /// Nothing here tells objects apart (there are no bytes; or all are the same and the origin does not say how
+    /// many; or they cannot be searched): only the origin can decide.
     Unprovable,
+}
+
+/// What a window showed that does not differ.
+enum Compared {
+    Equal,
+    /// Nothing here tells, or a run of one byte of unknown length.
+    Unclear,
 }
 
 /// The parts a proof needs.
@@ -143,27 +159,45 @@ impl Proof {
         // One probe per credential: those who show the same one wait for its outcome.
         let name = name_of(&key, credential);
         let turn = self.verdicts.turn(name);
-        let _mine = turn.lock().await;
+        let until = Instant::now() + PROOF_WITHIN;
+        let Ok(mut mine) = tokio::time::timeout_at(until, turn.lock()).await else {
+            return Verdict::Refused(later(SILENT));
+        };
         if self.verdicts.holds(&name, self.clock.now_ms()) {
             return Verdict::Proved("remembered");
         }
-        let Some(window) = held.window(self.random.as_ref(), u64::MAX).await else {
-            return Verdict::Unprovable;
-        };
-        let mut compared = self.compare(held, credential, &window).await;
-        if matches!(&compared, Err(refusal) if is_unclear(refusal))
-            && let Some(near) = held.window(self.random.as_ref(), NEAR_BYTES).await
-        {
-            compared = self.compare(held, credential, &near).await;
+        if let Some(outage) = &*mine {
+            return Verdict::Refused(outage.clone());
         }
-        match compared {
-            Ok(()) => {
+        let shown = tokio::time::timeout_at(until, self.shown(held, credential)).await;
+        match shown.unwrap_or_else(|_elapsed| Err(later(SILENT))) {
+            Ok(Compared::Unclear) => Verdict::Unprovable,
+            Ok(Compared::Equal) => {
                 held.add_upstream(&self.store, &credential.upstream);
                 self.verdicts.settle(name, &turn, credential.expires_ms, self.clock.now_ms());
                 Verdict::Proved("probe")
             }
-            Err(refusal) => Verdict::Refused(refusal),
+            Err(refusal) => {
+                if is_outage(&refusal) {
+                    *mine = Some(refusal.clone());
+                    self.verdicts.abandon(&name, &turn);
+                }
+                Verdict::Refused(refusal)
+            }
         }
+    }
+
+    /// What the credential reads, beside what is held.
+    async fn shown(&self, held: &Held, credential: &v1::Credential) -> Result<Compared, v1::Refusal> {
+        let random = self.random.as_ref();
+        let Some(window) = held.window(random, u64::MAX).await else { return Ok(Compared::Unclear) };
+        let compared = self.compare(held, credential, &window).await;
+        if matches!(&compared, Err(refusal) if is_unclear(refusal))
+            && let Some(near) = held.window(random, NEAR_BYTES).await
+        {
+            return self.compare(held, credential, &near).await;
+        }
+        compared
     }
 
     async fn compare(
@@ -171,12 +205,13 @@ impl Proof {
         held: &Held,
         credential: &v1::Credential,
         window: &Window,
-    ) -> Result<(), v1::Refusal> {
+    ) -> Result<Compared, v1::Refusal> {
         let length = u32::try_from(window.content.len()).unwrap_or(u32::MAX);
         let shown = self.prober.probe(&held.key(), credential, window.offset, length).await?;
         let same_length = shown.total.is_none_or(|total| held.size().is_none_or(|size| size == total));
         if same_length && shown.content == window.content {
-            return Ok(());
+            let is_told = !window.is_run || shown.total.is_some();
+            return Ok(if is_told { Compared::Equal } else { Compared::Unclear });
         }
         let message = "this address does not serve the object it is asked for".to_owned();
         Err(v1::Refusal { status: 403, message, retry_after_s: 0 })
@@ -198,7 +233,12 @@ pub struct Seams {
 
 /// A refusal that may mean "I cannot read that far without ranges".
 const fn is_unclear(refusal: &v1::Refusal) -> bool {
-    !matches!(refusal.status, 401 | 403 | 404 | 410 | 429 | 451 | 503)
+    !matches!(refusal.status, 0 | 401 | 403 | 404 | 410 | 429 | 451 | 503)
+}
+
+/// A refusal that says nothing about the credential: whoever shows the same one would hear the same now.
+const fn is_outage(refusal: &v1::Refusal) -> bool {
+    matches!(refusal.status, 0 | 429 | 500..)
 }
 
 /// Prefixes as provenance writes them.

@@ -69,6 +69,13 @@ impl Desk {
         self.upstream.asked.load(Ordering::SeqCst)
     }
 
+    fn say_no_length(&mut self) {
+        let content = self.upstream.content.clone();
+        let upstream = Arc::new(Upstream { content, total: None, asked: AtomicUsize::new(0) });
+        self.proof.prober = upstream.clone();
+        self.upstream = upstream;
+    }
+
     async fn prove(&self, credential: &v1::Credential) -> Verdict {
         self.proof.prove(&self.held, credential).await
     }
@@ -139,10 +146,28 @@ async fn a_wrong_signature_is_refused_beside_a_good_one() {
 }
 
 #[tokio::test]
-async fn a_run_of_one_byte_proves_nothing() {
-    let desk = desk(vec![0; 100_000].into(), vec![0; 100_000].into(), &[]).await;
-    assert_eq!(desk.prove(&credential(GOOD)).await, Verdict::Unprovable);
-    assert_eq!(desk.asked(), 0);
+async fn a_run_of_one_byte_is_told_by_its_length_or_not_at_all() {
+    let zeros = |n: usize| Bytes::from(vec![0; n]);
+    let desk_of = |shown| desk(zeros(100_000), shown, &[]);
+    let same = desk_of(zeros(100_000)).await;
+    assert_eq!(same.prove(&credential(GOOD)).await, Verdict::Proved("probe"));
+    for shown in [zeros(100_001), vec![1; 100_000].into(), zeros(99_999)] {
+        assert!(matches!(desk_of(shown).await.prove(&credential(GOOD)).await, Verdict::Refused(_)));
+    }
+    let mut unsaid = desk_of(zeros(100_000)).await;
+    unsaid.say_no_length();
+    assert_eq!(unsaid.prove(&credential(GOOD)).await, Verdict::Unprovable);
+}
+
+#[tokio::test]
+async fn the_one_place_that_tells_is_found_in_a_file_of_zeros() {
+    for place in [5, 1 << 20, (1 << 20) - 1, 3_123_456, 3_999_999] {
+        let mut held = vec![0; 4_000_000];
+        held[place] = 1;
+        let desk = desk(held.into(), vec![0; 4_000_000].into(), &[]).await;
+        let verdict = desk.prove(&credential(GOOD)).await;
+        assert!(matches!(verdict, Verdict::Refused(_)), "zeros are no {place}: {verdict:?}");
+    }
 }
 
 #[tokio::test]
@@ -174,4 +199,37 @@ async fn a_public_prefix_opens_only_what_was_read_through_it() {
         matches!(desk.prove(&elsewhere).await, Verdict::Refused(_)),
         "it was never read through that prefix"
     );
+}
+
+/// Says nothing.
+struct Mute(AtomicUsize);
+
+#[tonic::async_trait]
+impl Prober for Mute {
+    async fn probe(
+        &self,
+        _key: &ObjectKey,
+        _credential: &v1::Credential,
+        _offset: u64,
+        _length: u32,
+    ) -> Result<v1::Window, v1::Refusal> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_silent_origin_costs_all_who_wait_one_probe_and_ten_seconds() {
+    let mut desk = desk(text(9000), text(9000), &[]).await;
+    let mute = Arc::new(Mute(AtomicUsize::new(0)));
+    desk.proof.prober = mute.clone();
+    let shown = credential(GOOD);
+    tokio::time::pause();
+    let begun = Instant::now();
+    let verdicts = futures::future::join_all((0..16).map(|_| desk.prove(&shown))).await;
+    assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Refused(said) if said.status == 0)));
+    assert_eq!(mute.0.load(Ordering::SeqCst), 1, "and no nearer window either");
+    assert!(begun.elapsed() <= Duration::from_secs(10), "{:?}", begun.elapsed());
+    desk.prove(&shown).await;
+    assert_eq!(mute.0.load(Ordering::SeqCst), 2, "an outage is not remembered");
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use darner_lfs::ObjectKey;
+use darner_proto::v1;
 
 /// Verdicts kept; the ones that end first go first.
 const KEPT: usize = 65_536;
@@ -15,8 +16,8 @@ const UNSAID_MS: u64 = 60 * 1000;
 /// An object and the fingerprint of a credential.
 pub(super) type Name = (ObjectKey, [u8; 32]);
 
-/// Whoever holds it proves.
-pub(super) type Turn = Arc<tokio::sync::Mutex<()>>;
+/// Whoever holds it proves; where an outage kept the holder from it, those who waited find that here.
+pub(super) type Turn = Arc<tokio::sync::Mutex<Option<v1::Refusal>>>;
 
 /// The cache of verdicts.
 #[derive(Debug, Default)]
@@ -65,6 +66,14 @@ impl Verdicts {
         let mut state = self.state();
         state.until.retain(|(key, _), _| !purged(key));
         state.turns.retain(|(key, _), _| !purged(key));
+    }
+
+    /// The holder of `turn` learned nothing: whoever comes from now on begins anew.
+    pub(super) fn abandon(&self, name: &Name, turn: &Turn) {
+        let mut state = self.state();
+        if state.turns.get(name).is_some_and(|current| Arc::ptr_eq(current, turn)) {
+            state.turns.remove(name);
+        }
     }
 
     /// The lock of one credential: its holder proves, the others wait.
