@@ -22,6 +22,8 @@ use super::object::{Ask, Found, Opening};
 
 /// How long a body waits for its next byte. The client's own patience is 30 s.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a body waits for its object to be opened, after its head has waited already.
+const OPENED_WITHIN: Duration = Duration::from_secs(20);
 /// Transfers above this length or time are always in the traces.
 const BIG_BYTES: u64 = 64 << 20;
 const SLOW: Duration = Duration::from_secs(10);
@@ -140,9 +142,10 @@ impl Delivery {
 
     async fn next(&mut self, mut bytewise: Bytewise) -> Result<(Option<Bytes>, Bytewise), BoxError> {
         if let Bytewise::Opening(opening, from, end) = bytewise {
-            match opening.await {
-                Ok(download) => bytewise = Bytewise::Tail(self.tail(download, from, end)),
-                Err(error) => return Err(self.broken(error.to_string())),
+            match tokio::time::timeout(OPENED_WITHIN, opening).await {
+                Ok(Ok(download)) => bytewise = Bytewise::Tail(self.tail(download, from, end)),
+                Ok(Err(error)) => return Err(self.broken(error.to_string())),
+                Err(_elapsed) => return Err(self.broken("the origin has not answered".to_owned())),
             }
         }
         let Bytewise::Tail(tail) = &mut bytewise else { return Ok((None, bytewise)) };

@@ -16,6 +16,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
+use tokio::time::Instant;
 
 use super::Gate;
 use super::delivery::{Delivery, Span};
@@ -26,7 +27,7 @@ use crate::route::carries_authorisation;
 use crate::ticket::Ticket;
 use crate::{credential, reply};
 
-/// A client waits no longer than this for the head of an answer (git-lfs gives up after 30 s).
+/// A client waits no longer than this for the head of an answer, whatever it takes (git-lfs gives up after 30 s).
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long an opening goes on after its client was told to come again.
@@ -101,12 +102,13 @@ impl Gate {
 
     /// Decides from where the caller is answered; an error is the answer itself.
     async fn find(&self, ask: &Ask) -> Result<Found, Box<Response<Body>>> {
-        if let Some(found) = self.find_stored(ask).await? {
+        let until = Instant::now() + HEAD_WITHIN;
+        if let Some(found) = self.find_stored(ask, until).await? {
             return Ok(found);
         }
         // A Batch of this caller (or of another) is bringing it: seconds at most, and no second request to the seed.
-        if let Ok(true) = tokio::time::timeout(HEAD_WITHIN, self.downloads.expected(&ask.key)).await
-            && let Some(found) = self.find_stored(ask).await?
+        if let Ok(true) = tokio::time::timeout_at(until, self.downloads.expected(&ask.key)).await
+            && let Some(found) = self.find_stored(ask, until).await?
         {
             return Ok(found);
         }
@@ -124,7 +126,7 @@ impl Gate {
             Ok(download)
         }
         .boxed();
-        match tokio::time::timeout(HEAD_WITHIN, &mut opening).await {
+        match tokio::time::timeout_at(until, &mut opening).await {
             Ok(Ok(download)) => {
                 self.metrics.authorization("seed");
                 Ok(Found::Growing(download))
@@ -158,13 +160,18 @@ impl Gate {
         });
     }
 
-    async fn find_stored(&self, ask: &Ask) -> Result<Option<Found>, Box<Response<Body>>> {
+    async fn find_stored(&self, ask: &Ask, until: Instant) -> Result<Option<Found>, Box<Response<Body>>> {
         let Some(stored) = self.store.get(&ask.key).await else { return Ok(None) };
-        match self.proof.prove(&Held::Stored(stored.clone()), &ask.credential).await {
-            Verdict::Proved(_) => Ok(Some(Found::Stored(stored))),
-            Verdict::Refused(refusal) => Err(Box::new(self.refused(ask, &refusal))),
-            Verdict::Unprovable => Err(Box::new(self.origins_answer(ask).await)),
-        }
+        let held = Held::Stored(stored.clone());
+        let decided = async {
+            match self.proof.prove(&held, &ask.credential).await {
+                Verdict::Proved(_) => Ok(Some(Found::Stored(stored))),
+                Verdict::Refused(refusal) => Err(Box::new(self.refused(ask, &refusal))),
+                Verdict::Unprovable => Err(Box::new(self.origins_answer(ask).await)),
+            }
+        };
+        let decided = tokio::time::timeout_at(until, decided).await;
+        decided.unwrap_or_else(|_elapsed| Err(Box::new(reply::wait(2, "the origin has not answered yet"))))
     }
 
     /// What only the origin can decide is answered by the origin.
