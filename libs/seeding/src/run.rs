@@ -320,7 +320,9 @@ impl Runner {
         let partial = pour.partial.clone();
         // Kept, and seen by anybody, only if the hash of the whole agrees.
         let confirmed = pour.confirmed().map(|said| kept(&said));
-        let finished = tokio::task::spawn_blocking(move || partial.finish_with(confirmed)).await;
+        let upstreams: Vec<String> =
+            self.flight.accepted().into_iter().map(|presented| presented.upstream).collect();
+        let finished = tokio::task::spawn_blocking(move || partial.finish_with(confirmed, &upstreams)).await;
         match finished {
             Ok(Ok(outcome)) => Tried::Done(outcome),
             Ok(Err(FinishError::Mismatch { got })) => {

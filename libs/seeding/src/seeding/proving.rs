@@ -9,7 +9,7 @@ use darner_store::{Outcome, Partial, Stored};
 
 use super::Inner;
 use crate::credential::Presented;
-use crate::flight::Flight;
+use crate::flight::{Flight, Waited};
 use crate::proof::{Shown, different, later};
 use crate::verdict::Verdict;
 use crate::window::Held;
@@ -36,21 +36,28 @@ impl Inner {
             self.parts.metrics.authorization("granted");
             return Shown::Equal;
         }
-        let now_ms = self.parts.clock.now_ms();
-        let mut slot = self.verdicts.slot(presented.fingerprint, now_ms).await;
-        match slot.known(now_ms) {
-            _ if flight.is_accepted(&presented.fingerprint) => return Shown::Equal,
-            Some(Verdict::Granted) => {
-                self.parts.metrics.authorization("remembered");
-                return Shown::Equal;
-            }
-            Some(Verdict::Refused(words)) => return Shown::Refused(words.clone()),
-            None => {}
-        }
         let (held, era) = (Held::Growing(partial.clone()), partial.era());
+        let now_ms = self.parts.clock.now_ms();
+        // Not held while the bytes are awaited: the read that brings them may need this very slot to go on.
+        let known = self.verdicts.slot(presented.fingerprint, now_ms).await.known(now_ms).cloned();
+        if let Some(shown) = self.decided(flight, known, presented) {
+            return shown;
+        }
         // Another signature of the same place is compared at once; another place where nobody could foresee.
         let same_place = flight.has_place(presented);
-        let limit = await_window(partial, same_place, self.parts.random.as_ref()).await;
+        let limit = tokio::select! {
+            limit = await_window(partial, same_place, self.parts.random.as_ref()) => limit,
+            waited = flight.wait(&presented.fingerprint, false) => return match waited {
+                Waited::Accepted(_) => Shown::Equal,
+                Waited::Refused(words) => Shown::Refused(words),
+                Waited::Unproved(_) | Waited::Ended(_) => Shown::Nothing,
+            },
+        };
+        let now_ms = self.parts.clock.now_ms();
+        let mut slot = self.verdicts.slot(presented.fingerprint, now_ms).await;
+        if let Some(shown) = self.decided(flight, slot.known(now_ms).cloned(), presented) {
+            return shown;
+        }
         let shown = self.prover.probe(&held, limit, presented).await;
         match &shown {
             // Remembered by the flight only: the bytes it was compared with may still turn out to be a lie.
@@ -65,6 +72,19 @@ impl Inner {
             Shown::Different | Shown::Nothing => {}
         }
         shown
+    }
+
+    /// What is known of a credential without a probe.
+    fn decided(&self, flight: &Flight, known: Option<Verdict>, presented: &Presented) -> Option<Shown> {
+        match known {
+            _ if flight.is_accepted(&presented.fingerprint) => Some(Shown::Equal),
+            Some(Verdict::Granted) => {
+                self.parts.metrics.authorization("remembered");
+                Some(Shown::Equal)
+            }
+            Some(Verdict::Refused(words)) => Some(Shown::Refused(words)),
+            None => None,
+        }
     }
 
     /// The proof for an object that is here.

@@ -64,6 +64,25 @@ async fn a_credential_that_dies_on_the_way_is_followed_by_another_waiting_one() 
 }
 
 #[tokio::test]
+async fn a_credential_of_another_place_reads_on_though_its_own_caller_waits_for_bytes_to_compare() {
+    let content = content(SIZE);
+    let (key, served) = (key_of(&content), content.clone());
+    let dying = Upstream::start(move |asked| match asked.nth {
+        0 => Answer::Cut(served.clone(), 10_000),
+        _ => Answer::Status(403, 0),
+    })
+    .await;
+    let other = Upstream::of(&content).await;
+    let bench = Bench::new(&[&dying, &other]).await;
+    let first = v1::Credential { expires_ms: u64::MAX / 2, ..credential(&dying.url("/x")) };
+    let both =
+        async { tokio::join!(bench.open(key, first), bench.open(key, credential(&other.url("/y")))).1 };
+    // Far below the patience of a caller, after which it is told to come again.
+    opened(tokio::time::timeout(std::time::Duration::from_secs(10), both).await.unwrap());
+    assert_eq!(all_of(&bench.kept(key).await).await, *content);
+}
+
+#[tokio::test]
 async fn an_origin_that_lies_in_one_byte_leaves_nothing_behind_and_an_honest_one_still_reads() {
     let content = content(SIZE);
     let key = key_of(&content);
