@@ -4,6 +4,7 @@
 //! first byte; its ALPN offers `http/1.1` only, because breaking an answer off must break one connection and not, as
 //! with HTTP/2, everybody's. When the bound of connections is reached, the one that has been silent for longest since
 //! it was accepted makes room: half-open connections hurt nobody but themselves.
+//! A client that has spoken is waited for, but not for ever: see `watched`.
 //! After a cancel: dropping the task of a connection closes its socket; the [`Caller`]'s token tells the rest.
 
 mod certificate;
@@ -152,7 +153,8 @@ impl Edge {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let refused = Arc::new(AtomicBool::new(false));
-        let stream = TokioIo::new(Watched::new(stream, Arc::clone(&refused)));
+        let place = Arc::new(place);
+        let stream = TokioIo::new(Watched::new(stream, Arc::clone(&refused), Arc::clone(&place)));
         let is_open = caller.tls || self.limits.plaintext || caller.local.ip().to_canonical().is_loopback();
         let service = service_fn(|request: Request<Incoming>| {
             place.spoke();

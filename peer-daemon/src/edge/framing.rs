@@ -39,6 +39,11 @@ impl Framing {
         self.refused
     }
 
+    /// Whether more of a request's body must come.
+    pub(super) const fn is_in_body(&self) -> bool {
+        !matches!(self.place, Place::Head(_) | Place::Blind)
+    }
+
     fn step<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         match &mut self.place {
             Place::Head(head) => {
