@@ -166,6 +166,9 @@ impl Gate {
         let Upstream { url, proxied } = upstream;
         let url = self.origin.upgrade(&url);
         let purpose = route::purpose(request.method(), route::path_of(&url), request.headers());
+        if !self.is_listed(&url) {
+            return self.unlisted(purpose, &url, &request);
+        }
         match purpose {
             Purpose::InfoRefs if !proxied && !request.headers().contains_key(header::AUTHORIZATION) => {
                 self.greeting(&url, request).await
@@ -174,9 +177,6 @@ impl Gate {
             Purpose::Batch => self.proxied_batch(&url, request).await,
             Purpose::Content(oid) if *request.method() == Method::GET && self.rules.swarm(&url) => {
                 let ask = Ask::presented(ObjectKey::from(oid), &url, &request, self.clock.now_ms());
-                if !self.is_listed(&url) {
-                    return self.not_listed(&ask);
-                }
                 self.object(caller, ask, request.headers()).await
             }
             // A HEAD asks whether the object is there: no content moves.
@@ -188,6 +188,17 @@ impl Gate {
             Purpose::Upload => self.relay(&url, request, Kind::Upload).await,
             // Passed on for git itself: neither content of objects nor anything Darner counts as such.
             Purpose::InfoRefs | Purpose::Other => self.relay(&url, request, Kind::Redirect).await,
+        }
+    }
+
+    /// Nothing of what is not (or no longer) listed is asked for, whatever the request is for.
+    fn unlisted(&self, purpose: Purpose, url: &str, request: &Request<Incoming>) -> Response<Body> {
+        match purpose {
+            Purpose::Content(oid) => {
+                let ask = Ask::presented(ObjectKey::from(oid), url, request, self.clock.now_ms());
+                self.not_listed(&ask)
+            }
+            _ => relay::not_listed(url),
         }
     }
 
@@ -208,6 +219,10 @@ impl Gate {
                     telemetry::link(&tracing::Span::current(), trace);
                 }
                 let ask = Ask::ticketed(&ticket, *request.method() == Method::HEAD);
+                // What was listed when the ticket was handed out may not be any more.
+                if !self.is_listed(&self.origin.upgrade(&ticket.href)) {
+                    return self.not_listed(&ask);
+                }
                 self.object(caller, ask, request.headers()).await
             }
             Err(error) => {

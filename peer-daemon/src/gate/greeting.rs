@@ -48,9 +48,6 @@ impl Open {
 
 impl Gate {
     pub(super) async fn greeting(&self, url: &str, request: Request<Incoming>) -> Response<Body> {
-        if !self.is_listed(url) {
-            return relay::not_listed(url);
-        }
         if let Some(challenge) = self.challenge(url, request).await {
             return challenge;
         }
