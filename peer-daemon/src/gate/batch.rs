@@ -23,12 +23,15 @@ use hyper::body::Incoming;
 
 use super::Gate;
 use super::grant::Granting;
-use super::relay::{AGAIN_AFTER_S, content_refusal, not_listed, readdressed};
+use super::relay::{AGAIN_AFTER_S, content_refusal, readdressed};
 use crate::edge::Caller;
 use crate::reply;
 
 /// Pauses before our own second and third try.
 const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(1)];
+/// All tries together, with the bodies of their answers: shorter than one try waits for a head, so that a silent origin
+/// is asked once, and shorter than the 30 s after which git-lfs gives up.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// Bytes of an answer: 20,000 objects with long signed addresses.
 const ANSWER_BYTES: usize = 64 << 20;
 
@@ -46,9 +49,6 @@ impl Gate {
         url: &str,
         request: Request<Incoming>,
     ) -> Response<Body> {
-        if !self.is_listed(url) {
-            return not_listed(url);
-        }
         let bounds = Bounds::default();
         let (parts, body) = request.into_parts();
         let Some(body) = whole(body, bounds.bytes).await else {
@@ -82,9 +82,6 @@ impl Gate {
 
     /// A Batch through `http.proxy` (mode C): the client rewrites addresses itself, so nothing is changed here.
     pub(super) async fn proxied_batch(&self, url: &str, request: Request<Incoming>) -> Response<Body> {
-        if !self.is_listed(url) {
-            return not_listed(url);
-        }
         let (parts, body) = request.into_parts();
         let Some(body) = whole(body, Bounds::default().bytes).await else {
             return reply::closing(
@@ -98,8 +95,18 @@ impl Gate {
         }
     }
 
-    /// Asks the origin, again after a passing failure.
+    /// Asks the origin within the client's patience.
     async fn ask(&self, parts: &http::request::Parts, body: &Bytes, url: &str) -> Result<Heard, OriginError> {
+        in_time(url, self.ask_again(parts, body, url)).await
+    }
+
+    /// Asks the origin, again after a passing failure.
+    async fn ask_again(
+        &self,
+        parts: &http::request::Parts,
+        body: &Bytes,
+        url: &str,
+    ) -> Result<Heard, OriginError> {
         let mut pauses = PAUSES.into_iter();
         loop {
             let heard = self.ask_once(parts.clone(), body.clone(), url).await;
@@ -172,9 +179,7 @@ impl Heard {
     fn passed_on(self) -> Response<Body> {
         let Self { status, headers, body } = self;
         let waits = headers.get(header::RETRY_AFTER).cloned();
-        // 501, 507 and 509 mean "for good" and reach the user as they are.
-        let is_outage = matches!(status.as_u16(), 500 | 502..=504);
-        if is_outage || status == StatusCode::TOO_MANY_REQUESTS && waits.is_none() {
+        if is_outage(status) || status == StatusCode::TOO_MANY_REQUESTS && waits.is_none() {
             let mut response =
                 reply::wait(AGAIN_AFTER_S, &format!("the origin answered {status}; it is asked again"));
             if let Some(waits) = waits {
@@ -188,6 +193,23 @@ impl Heard {
         response.headers_mut().remove(header::CONTENT_LENGTH);
         response
     }
+}
+
+async fn in_time(
+    url: &str,
+    asking: impl Future<Output = Result<Heard, OriginError>>,
+) -> Result<Heard, OriginError> {
+    let heard = tokio::time::timeout(ANSWER_WITHIN, asking).await;
+    heard.unwrap_or_else(|_elapsed| {
+        let host = url::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
+        let words = "no answer in time".to_owned();
+        Err(OriginError::Unreachable { host: host.unwrap_or_default(), words })
+    })
+}
+
+/// What may be over in a while. The others of the 5xx mean "for good" and reach the user as they are.
+fn is_outage(status: StatusCode) -> bool {
+    status.is_server_error() && !matches!(status.as_u16(), 501 | 505 | 507 | 509 | 511)
 }
 
 /// A body read to its end; `None` where it breaks off or is longer than `limit`.
@@ -231,4 +253,19 @@ fn base(caller: &Caller, headers: &HeaderMap) -> String {
     };
     let host = named.filter(readable).map_or_else(|| caller.local.to_string(), str::to_owned);
     format!("{}://{host}", caller.scheme())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_origin_becomes_a_time_to_wait_before_git_lfs_gives_up() {
+        let begun = tokio::time::Instant::now();
+        let Err(error) = in_time("https://h/o/r", std::future::pending()).await else { panic!() };
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        let response = content_refusal(&error);
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(response.headers().contains_key(header::RETRY_AFTER));
+    }
 }

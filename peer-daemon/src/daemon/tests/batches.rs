@@ -69,7 +69,7 @@ async fn an_outage_becomes_a_time_to_wait_after_our_own_tries() {
     let stand = stand().await;
     let oid = stand.forge.put(content(1, 500));
     let objects = [(oid.to_string(), 500)];
-    for (status, again, wanted) in [(502, None, 3), (503, Some("7"), 1)] {
+    for (status, again, wanted) in [(502, None, 3), (520, None, 1), (598, None, 1), (503, Some("7"), 1)] {
         *stand.forge.batch_status.lock().unwrap() = Some((status, again));
         let before = stand.forge.seen("/objects/batch").len();
         let answer = stand.batch("o/r.git", "download", &objects).await;
@@ -84,7 +84,7 @@ async fn an_outage_becomes_a_time_to_wait_after_our_own_tries() {
 async fn a_permanent_failure_is_passed_on_as_it_is() {
     let stand = stand().await;
     let oid = stand.forge.put(content(1, 500));
-    for status in [403, 404, 422, 501, 507] {
+    for status in [403, 404, 422, 501, 505, 507, 509, 511] {
         *stand.forge.batch_status.lock().unwrap() = Some((status, None));
         let answer = stand.batch("o/r.git", "download", &[(oid.to_string(), 500)]).await;
         assert_eq!((answer.status, answer.text().as_str()), (status, "the forge is not well"));
