@@ -15,6 +15,7 @@
 mod credential;
 mod flight;
 mod lies;
+mod memory;
 mod places;
 mod pour;
 mod proof;

@@ -12,9 +12,6 @@ use tokio::sync::Notify;
 
 use crate::statements::{Scribe, Subject, told};
 
-/// Bytes of an object that are kept while the disk is full.
-pub(crate) const VOLATILE_WINDOW_BYTES: u64 = 256 << 20;
-
 /// Why bytes stopped coming.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PourError {
@@ -37,13 +34,16 @@ pub(crate) struct Pour {
     /// Wakes whoever hashes along.
     pub(crate) hashing: std::sync::Arc<Notify>,
     scribe: Scribe,
+    /// How much of a memory-backed object is kept.
+    window_bytes: u64,
     writer: Option<PieceWriter>,
     at: u64,
 }
 
 impl Pour {
-    pub(crate) fn new(partial: Partial, reading: u64, scribe: Scribe) -> Self {
-        let pour = Self { partial, reading, hashing: std::sync::Arc::default(), scribe, writer: None, at: 0 };
+    pub(crate) fn new(partial: Partial, (reading, window_bytes): (u64, u64), scribe: Scribe) -> Self {
+        let hashing = std::sync::Arc::default();
+        let pour = Self { partial, reading, hashing, scribe, window_bytes, writer: None, at: 0 };
         pour.announce();
         pour
     }
@@ -142,7 +142,7 @@ impl Pour {
         let mut changes = self.partial.subscribe();
         loop {
             changes.borrow_and_update();
-            self.partial.forget_before(end.saturating_sub(VOLATILE_WINDOW_BYTES));
+            self.partial.forget_before(end.saturating_sub(self.window_bytes));
             if let Some(writer) = self.partial.begin(piece, true) {
                 return Some(writer);
             }

@@ -5,6 +5,7 @@
 //! read the same bytes.
 
 mod failing;
+mod standstill;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +19,13 @@ use tokio::time::Instant;
 
 use crate::credential::Presented;
 use crate::flight::{End, Flight, Next, Phase, Standing};
-use crate::pour::{Pour, PourError, VOLATILE_WINDOW_BYTES};
+use crate::memory::{WINDOW_BYTES, Window};
+use crate::pour::{Pour, PourError};
 use crate::proof::{Shown, later};
 use crate::seeding::Inner;
 use crate::statements::kept;
 use crate::window::Held;
+use standstill::Standstill;
 
 /// Clients give up after 30 s: a read that stands still for this long is given up before them.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
@@ -35,10 +38,10 @@ const BREATH: Duration = Duration::from_millis(250);
 const FRUITLESS_TRIES: u32 = 3;
 /// A revocation is told before the bytes go, to those who watch.
 const TELLING: Duration = Duration::from_millis(50);
-/// A memory-backed object that is confirmed stays for its takers this long after.
 /// Nobody having more for this long, the rest is read from the origin.
 const GATHER_IDLE: Duration = Duration::from_millis(400);
 
+/// A memory-backed object that is confirmed stays for its takers this long after.
 const LINGER: Duration = Duration::from_mins(1);
 
 pub(crate) struct Runner {
@@ -54,6 +57,9 @@ pub(crate) struct Runner {
     alone: bool,
     /// Tries in a row that brought no byte, and how many bytes there were then.
     fruitless: (u32, u64),
+    still: Standstill,
+    /// The memory of an object that is not kept.
+    window: Option<Window>,
 }
 
 /// What became of one try.
@@ -77,12 +83,23 @@ impl Runner {
             readers: Vec::new(),
             alone: false,
             fruitless: (0, 0),
+            still: Standstill::new(Instant::now()),
+            window: None,
         }
     }
 
     pub(crate) async fn run(mut self) {
         let end = self.fly().await;
+        let confirmed = self.pour.take().map(|pour| pour.partial);
+        let confirmed = confirmed.filter(|partial| matches!(partial.outcome(), Some(Outcome::Confirmed)));
+        let lingers = confirmed.zip(self.window.take());
+        let lingers = lingers.map(|(partial, window)| self.inner.memory.linger(window, partial));
+        // Its place is free and nobody joins it any more: newcomers find the object in the store's memory.
         self.inner.land(&self.flight, end);
+        if let Some(number) = lingers {
+            tokio::time::sleep(LINGER).await;
+            self.inner.memory.leave(number);
+        }
     }
 
     async fn fly(&mut self) -> End {
@@ -111,11 +128,15 @@ impl Runner {
     }
 
     /// The next credential; waits for a new one or a parked one, as long as somebody waits here too.
-    async fn next(&self) -> Option<Presented> {
+    async fn next(&mut self) -> Option<Presented> {
         let deadline = Instant::now() + PATIENCE;
         let mut changes = self.flight.subscribe();
         loop {
             changes.borrow_and_update();
+            let came = self.pour.as_ref().map_or(0, Pour::at);
+            if self.still.is_over(came, self.flight.is_awaited(), Instant::now()) {
+                return None;
+            }
             let now_ms = self.inner.parts.clock.now_ms();
             let wake = match self.flight.next(now_ms) {
                 Next::Try(presented) => return Some(*presented),
@@ -175,7 +196,7 @@ impl Runner {
         let partial = store.partial(self.flight.key, record.layout).await.map_err(|error| stuck(&error))?;
         let known = partial.reading().filter(|(_, attester)| *attester == self.inner.scribe.node.id);
         let reading = known.map_or_else(|| self.inner.parts.random.next_u64(), |(reading, _)| reading);
-        let pour = Pour::new(partial, reading, self.inner.scribe.clone());
+        let pour = self.pour(partial, reading);
         pour.attest_held();
         if !pour.is_empty() {
             self.readers.push(None);
@@ -293,12 +314,13 @@ impl Runner {
             partial.set_media(Media { content_type: answer.content_type.clone(), etag: answer.etag.clone() });
         }
         let reading = self.inner.parts.random.next_u64();
-        self.pour = Some(Pour::new(partial, reading, self.inner.scribe.clone()));
+        self.pour = Some(self.pour(partial, reading));
         Ok(0)
     }
 
     /// On disk where there is room, in memory where there is none.
-    async fn room(&self, layout: Layout, keep: bool) -> Result<Partial, PourError> {
+    async fn room(&mut self, layout: Layout, keep: bool) -> Result<Partial, PourError> {
+        self.window = None;
         let (store, key) = (&self.inner.parts.store, self.flight.key);
         if keep {
             match store.partial(key, layout).await {
@@ -311,7 +333,23 @@ impl Runner {
                 }
             }
         }
-        Ok(store.volatile(key, layout, VOLATILE_WINDOW_BYTES))
+        Ok(self.in_memory(layout))
+    }
+
+    /// The object in memory, as much of it as there is memory for.
+    fn in_memory(&mut self, layout: Layout) -> Partial {
+        // What was taken for an earlier try is given back first.
+        self.window = None;
+        let window = self.inner.memory.take(layout);
+        let partial = self.inner.parts.store.volatile(self.flight.key, layout, window.bytes());
+        self.window = Some(window);
+        partial
+    }
+
+    /// A growing object of this read.
+    fn pour(&self, partial: Partial, reading: u64) -> Pour {
+        let window_bytes = self.window.as_ref().map_or(WINDOW_BYTES, Window::bytes);
+        Pour::new(partial, (reading, window_bytes), self.inner.scribe.clone())
     }
 
     /// Hashes what is left and compares.
@@ -341,18 +379,18 @@ impl Runner {
         for presented in self.flight.accepted() {
             self.inner.verdicts.slot(presented.fingerprint, now_ms).await.grant(&presented, now_ms);
         }
-        let Some(pour) = self.pour.take() else { return End::Over };
+        let Some(pour) = &self.pour else { return End::Over };
         let size = pour.partial.layout().size();
         let cost_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(key = %self.flight.key, size, cost_ms, "object read from its origin");
-        match outcome {
-            Outcome::Finished(_) => {
-                for presented in self.flight.accepted() {
+        for presented in self.flight.accepted() {
+            match outcome {
+                Outcome::Finished(_) => {
                     self.inner.parts.store.add_upstream(&self.flight.key, &presented.upstream);
                 }
+                Outcome::Confirmed => pour.partial.add_upstream(&presented.upstream),
+                Outcome::Failed(_) => {}
             }
-            Outcome::Confirmed => tokio::time::sleep(LINGER).await,
-            Outcome::Failed(_) => {}
         }
         End::Over
     }

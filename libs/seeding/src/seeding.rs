@@ -16,7 +16,7 @@ use darner_chassis::tasks::Tasks;
 use darner_lfs::ObjectKey;
 use darner_origin::Origin;
 use darner_proto::{convert, v1};
-use darner_store::{Partial, Store, Stored};
+use darner_store::{Outcome, Partial, Store, Stored, Unchecked};
 use darner_transfer::cluster::Cluster;
 use darner_transfer::download::Downloads;
 use darner_transfer::pieces::Referrals;
@@ -26,6 +26,7 @@ use tracing::Instrument as _;
 use crate::credential::Presented;
 use crate::flight::{End, Flight, Phase, Standing, Waited};
 use crate::lies::Lies;
+use crate::memory::Memory;
 use crate::places::Places;
 use crate::proof::{Prover, Shown, later};
 use crate::run::{PATIENCE, Runner};
@@ -77,6 +78,7 @@ pub(crate) struct Inner {
     pub(crate) verdicts: Verdicts,
     pub(crate) lies: Lies,
     pub(crate) places: Places,
+    pub(crate) memory: Memory,
     surveyor: Surveyor,
     takers: Arc<Takers>,
     flights: Mutex<HashMap<ObjectKey, Arc<Flight>>>,
@@ -109,6 +111,7 @@ impl Seeding {
             verdicts: Verdicts::default(),
             lies: Lies::default(),
             places: Places::default(),
+            memory: Memory::default(),
             surveyor,
             takers: Arc::default(),
             flights: Mutex::default(),
@@ -182,6 +185,12 @@ impl Inner {
                     Err(words) => Decided::Refused(words),
                 };
             }
+            if let Some(partial) = self.lingering(&key) {
+                return match self.prove_lingering(&partial, presented).await {
+                    Ok(()) => Decided::Opened(self.opened_growing(&partial, taker, presented)),
+                    Err(words) => Decided::Refused(words),
+                };
+            }
             let flight = self.flight(key, presented, (taker, object));
             let waited = self.ride(&flight, presented).await;
             match waited {
@@ -194,6 +203,14 @@ impl Inner {
             }
         }
         Decided::Refused(later("the object could not be read", 2))
+    }
+
+    /// A confirmed object in memory of which nothing was let go yet.
+    fn lingering(&self, key: &ObjectKey) -> Option<Partial> {
+        let partial = self.parts.store.live_partial(key)?;
+        let confirmed = partial.is_volatile() && matches!(partial.outcome(), Some(Outcome::Confirmed));
+        let size = partial.layout().size()?;
+        (confirmed && partial.readable(0, Unchecked::None) >= size).then_some(partial)
     }
 
     /// The read of an object, joined or begun.

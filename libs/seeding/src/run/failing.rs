@@ -9,7 +9,7 @@ use darner_store::WriteError;
 use super::{BREATH, FRUITLESS_TRIES, PATIENCE, Runner, TELLING, Tried, stuck};
 use crate::credential::Presented;
 use crate::flight::{Phase, Standing};
-use crate::pour::{Pour, PourError, VOLATILE_WINDOW_BYTES};
+use crate::pour::{Pour, PourError};
 use crate::proof::refusal;
 
 impl Runner {
@@ -58,9 +58,9 @@ impl Runner {
                     tracing::warn!(%key, "the disk filled up: streamed through without keeping");
                     let layout = pour.partial.layout();
                     pour.partial.fail("the disk is full");
-                    let partial = self.inner.parts.store.volatile(key, layout, VOLATILE_WINDOW_BYTES);
+                    let partial = self.in_memory(layout);
                     let reading = self.inner.parts.random.next_u64();
-                    self.pour = Some(Pour::new(partial, reading, self.inner.scribe.clone()));
+                    self.pour = Some(self.pour(partial, reading));
                 }
                 Tried::Again
             }

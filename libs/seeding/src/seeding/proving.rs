@@ -94,31 +94,62 @@ impl Inner {
         presented: &Presented,
     ) -> Result<(), v1::Refusal> {
         let (store, key) = (&self.parts.store, stored.key());
-        if presented.by_batch && store.has_upstream(&key, &presented.upstream) {
+        let is_of = |upstream: &str| store.has_upstream(&key, upstream);
+        let proved = self.prove(&Held::Stored(stored.clone()), is_of, presented).await?;
+        if proved {
+            store.add_upstream(&key, &presented.upstream);
+        }
+        Ok(())
+    }
+
+    /// The proof for a confirmed object that is in memory for a while.
+    pub(super) async fn prove_lingering(
+        &self,
+        partial: &Partial,
+        presented: &Presented,
+    ) -> Result<(), v1::Refusal> {
+        let is_of = |upstream: &str| partial.upstreams().iter().any(|known| known == upstream);
+        let proved = self.prove(&Held::Growing(partial.clone()), is_of, presented).await?;
+        if proved {
+            partial.add_upstream(&presented.upstream);
+        }
+        Ok(())
+    }
+
+    /// The proof for confirmed bytes; whether a probe gave it. `is_of`: whether they came from an upstream.
+    async fn prove(
+        &self,
+        held: &Held,
+        is_of: impl Fn(&str) -> bool,
+        presented: &Presented,
+    ) -> Result<bool, v1::Refusal> {
+        if presented.by_batch && is_of(&presented.upstream) {
             self.parts.metrics.authorization("granted");
-            return Ok(());
+            return Ok(false);
         }
         let now_ms = self.parts.clock.now_ms();
         let mut slot = self.verdicts.slot(presented.fingerprint, now_ms).await;
         match slot.known(now_ms) {
             Some(Verdict::Granted) => {
                 self.parts.metrics.authorization("remembered");
-                return Ok(());
+                return Ok(false);
             }
             Some(Verdict::Refused(words)) => return Err(words.clone()),
             None => {}
         }
-        let words = match self.prover.probe(&Held::Stored(stored.clone()), stored.size(), presented).await {
+        let words = match self.prover.probe(held, held.here(), presented).await {
             // The empty object has nothing to compare, and nothing to tell.
-            Shown::Nothing if stored.size() == 0 => return Ok(()),
+            Shown::Nothing if held.size() == Some(0) => return Ok(false),
             Shown::Equal => {
                 self.parts.metrics.authorization("proved");
-                store.add_upstream(&key, &presented.upstream);
                 slot.grant(presented, now_ms);
-                return Ok(());
+                return Ok(true);
             }
             Shown::Different => {
-                tracing::warn!(%key, upstream = presented.upstream, "a look-alike: the address serves something else");
+                tracing::warn!(
+                    upstream = presented.upstream,
+                    "a look-alike: the address serves something else"
+                );
                 self.parts.metrics.authorization("different");
                 different()
             }

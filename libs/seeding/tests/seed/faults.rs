@@ -257,8 +257,31 @@ async fn a_full_disk_streams_through_without_keeping() {
     }
     assert_eq!(got, *content);
     assert!(!bench.store.contains(&key));
+    drop((partial, changes));
+    bench.quiet().await;
     opened(bench.open(key, credential(&upstream.url("/x?other"))).await);
     assert_eq!(bench.requests(Kind::Content), 1, "it stays for its takers a while");
+}
+
+#[tokio::test]
+async fn a_full_disk_does_not_bound_how_many_objects_are_read() {
+    let upstream = Upstream::start(|asked| {
+        let length: usize = asked.path.trim_start_matches('/').parse().unwrap();
+        Answer::Content(content(length))
+    })
+    .await;
+    let directory = Arc::new(tempfile::tempdir().unwrap());
+    let bench = Bench::within(vec![upstream.entry()], directory, Some(200_000)).await;
+    let open = |n: usize| {
+        let length = 300_000 + n;
+        bench.open(key_of(&content(length)), credential(&upstream.url(&format!("/{length}"))))
+    };
+    // More than are read at once: each gives its place to the next when it is confirmed, not a minute later.
+    for outcome in futures::future::join_all((0..70).map(open)).await {
+        opened(outcome);
+    }
+    bench.quiet().await;
+    assert_eq!(bench.requests(Kind::Content), 70);
 }
 
 #[tokio::test]
