@@ -160,3 +160,21 @@ impl Config {
         self.proxy.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_of_the_proxy_is_not_shown() {
+        let mut config = Config::default();
+        for (proxy, shown) in [
+            ("http://me:canary@h:3128", "http://<redacted>@h:3128"),
+            ("me:can@ary@h:3128", "<redacted>@h:3128"),
+            ("h:3128", "h:3128"),
+        ] {
+            config.origin.proxy = Some(proxy.to_owned());
+            assert_eq!(serde_json::to_value(&config).unwrap()["origin"]["proxy"], shown);
+        }
+    }
+}

@@ -6,14 +6,26 @@ use std::path::Path;
 
 use darner_chassis::config::ByteSize;
 use darner_store::StoreConfig;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// `origin.*`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct OriginKeys {
     /// `[http://][user:password@]HOST:PORT` of a CONNECT proxy to reach upstreams through. Absent: they are dialled.
+    /// Shown without its user and password.
+    #[serde(serialize_with = "without_userinfo")]
     pub proxy: Option<String>,
+}
+
+#[expect(clippy::ref_option, reason = "serde hands the field over like this")]
+fn without_userinfo<S: Serializer>(proxy: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    let shown = proxy.as_deref().map(|proxy| match (proxy.split_once("://"), proxy.rsplit_once('@')) {
+        (_, None) => proxy.to_owned(),
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://<redacted>@{host}"),
+        (None, Some((_, host))) => format!("<redacted>@{host}"),
+    });
+    shown.serialize(serializer)
 }
 
 /// `storage.*`
