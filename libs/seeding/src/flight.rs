@@ -215,6 +215,14 @@ impl Flight {
         self.state().candidates.get(fingerprint).is_some_and(|c| c.standing == Standing::Accepted)
     }
 
+    /// Whether another credential waits, or is parked, that may read what is here.
+    pub(crate) fn others_wait(&self, presented: &Presented) -> bool {
+        self.state().candidates.iter().any(|(fingerprint, candidate)| {
+            *fingerprint != presented.fingerprint
+                && matches!(candidate.standing, Standing::Waiting | Standing::Accepted)
+        })
+    }
+
     /// Whether an accepted credential was granted by this very upstream: then the upstream's word for another caller
     /// counts, too.
     pub(crate) fn has_upstream(&self, upstream: &str) -> bool {
@@ -266,6 +274,9 @@ impl Flight {
     /// What was accepted for bytes that are no more is to be shown anew; what contradicted them is not held against anybody.
     pub(crate) fn begin_anew(&self) {
         for candidate in self.state().candidates.values_mut() {
+            if candidate.standing == Standing::Different {
+                candidate.parked_until_ms = 0;
+            }
             if matches!(candidate.standing, Standing::Accepted | Standing::Different) {
                 candidate.standing = Standing::Waiting;
             }
@@ -417,6 +428,18 @@ mod tests {
         assert!(flight.has_upstream("https://forge/repo") && !flight.has_upstream("https://other/repo"));
         flight.begin_anew();
         assert!(!flight.has_upstream("https://forge/repo"));
+    }
+
+    #[test]
+    fn others_wait_until_they_are_refused_or_contradict() {
+        let flight = Flight::new(Oid::EMPTY.into());
+        let (one, two) = (presented("https://a/", 0), presented("https://b/", 0));
+        let _waiters = [flight.join(&one, false), flight.join(&two, false)];
+        assert!(flight.others_wait(&one));
+        flight.park(&two, 7_000);
+        assert!(flight.others_wait(&one), "a parked one comes back");
+        flight.stands(&two, Standing::Different);
+        assert!(!flight.others_wait(&one) && flight.others_wait(&two));
     }
 
     #[test]

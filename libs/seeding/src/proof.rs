@@ -42,6 +42,7 @@ impl Prover {
         let first = if unranged { limit.min(LOW_BYTES) } else { limit };
         match self.ask(held, first, presented).await {
             // Asked too far into an origin that knows no ranges: it is known now.
+            Err(OriginError::Unranged) if held.start() > 0 => Shown::Nothing,
             Err(OriginError::Unranged) => settle(self.ask(held, limit.min(LOW_BYTES), presented).await),
             answered => settle(answered),
         }

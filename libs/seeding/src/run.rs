@@ -36,6 +36,8 @@ const PACE: Duration = Duration::from_millis(333);
 const BREATH: Duration = Duration::from_millis(250);
 /// An origin that cannot be reached, or breaks off without a further byte, is tried this often in a row.
 const FRUITLESS_TRIES: u32 = 3;
+/// A credential that contradicts what is here is not asked again for this long, while others wait.
+const DIFFERENT_MS: u64 = 1_000;
 /// A revocation is told before the bytes go, to those who watch.
 const TELLING: Duration = Duration::from_millis(50);
 /// Nobody having more for this long, the rest is read from the origin.
@@ -229,9 +231,18 @@ impl Runner {
             self.begin_anew("each origin is read alone");
             return true;
         }
-        let held = Held::Growing(pour.partial.clone());
+        let held = Held::some_of(&pour.partial, self.inner.parts.random.as_ref());
         match self.shows(&held, presented).await {
             Shown::Equal => true,
+            // An earlier life, or another seed, vouched for what is here: it is let go when nobody else may read it.
+            Shown::Different
+                if self.readers.iter().any(Option::is_none) && self.flight.others_wait(presented) =>
+            {
+                self.flight.stands(presented, Standing::Different);
+                let now_ms = self.inner.parts.clock.now_ms();
+                self.flight.park(presented, now_ms.saturating_add(DIFFERENT_MS));
+                false
+            }
             Shown::Different | Shown::Nothing => {
                 // Nobody is left who reads what is here: this one's word stands against nobody's.
                 self.begin_anew("no credential left reads what is here");

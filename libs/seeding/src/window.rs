@@ -3,6 +3,8 @@
 //! Owns: where the window lies and the comparison. Never: the network. An object that is one byte over and over has no
 //! telling window; its bytes are told by its length already.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 use darner_chassis::clock::Random;
 use darner_origin::{MAX_WINDOW_BYTES, Window};
@@ -18,6 +20,8 @@ pub(crate) enum Held {
     Stored(Stored),
     /// As much as has come.
     Growing(Partial),
+    /// A piece of what has come, where the start has not.
+    Piece(Partial, Range<u64>),
 }
 
 /// A part of the object as it is here.
@@ -28,19 +32,41 @@ pub(crate) struct Sample {
 }
 
 impl Held {
+    /// What is here from the start on; where that is nothing, any piece that is here.
+    pub(crate) fn some_of(partial: &Partial, random: &dyn Random) -> Self {
+        let (whole, holding) = (Self::Growing(partial.clone()), partial.holding());
+        let count = usize::try_from(holding.count()).unwrap_or(usize::MAX);
+        if whole.here() > 0 || count == 0 {
+            return whole;
+        }
+        let drawn = random.next_u64() % u64::try_from(count).unwrap_or(1);
+        let piece = holding.iter().nth(usize::try_from(drawn).unwrap_or(0));
+        let range = piece.and_then(|piece| partial.layout().piece_range(piece));
+        range.map_or(whole, |range| Self::Piece(partial.clone(), range))
+    }
+
+    /// Where the bytes begin.
+    pub(crate) const fn start(&self) -> u64 {
+        match self {
+            Self::Stored(_) | Self::Growing(_) => 0,
+            Self::Piece(_, range) => range.start,
+        }
+    }
+
     /// Bytes of the whole object, if known.
     pub(crate) fn size(&self) -> Option<u64> {
         match self {
             Self::Stored(stored) => Some(stored.size()),
-            Self::Growing(partial) => partial.layout().size(),
+            Self::Growing(partial) | Self::Piece(partial, _) => partial.layout().size(),
         }
     }
 
-    /// How many bytes from the start on are here.
+    /// How many bytes from `start` on are here.
     pub(crate) fn here(&self) -> u64 {
         match self {
             Self::Stored(stored) => stored.size(),
             Self::Growing(partial) => partial.readable(0, Unchecked::Edge),
+            Self::Piece(_, range) => range.end - range.start,
         }
     }
 
@@ -52,7 +78,7 @@ impl Held {
             let left = usize::try_from(length).ok()? - content.len();
             let read = match self {
                 Self::Stored(stored) => stored.read(at, left).await,
-                Self::Growing(partial) => partial.read(at, left).await,
+                Self::Growing(partial) | Self::Piece(partial, _) => partial.read(at, left).await,
             };
             content.extend_from_slice(&read.ok().filter(|bytes| !bytes.is_empty())?);
         }
@@ -60,7 +86,7 @@ impl Held {
     }
 }
 
-/// Draws a window out of the first `limit` bytes; `None` when these cannot be read (or there are none).
+/// Draws a window out of the first `limit` bytes from where they begin; `None` when these cannot be read (or there are none).
 pub(crate) async fn draw(held: &Held, limit: u64, random: &dyn Random) -> Option<Sample> {
     let limit = limit.min(held.here());
     let length = limit.min(u64::from(MAX_WINDOW_BYTES));
@@ -69,7 +95,7 @@ pub(crate) async fn draw(held: &Held, limit: u64, random: &dyn Random) -> Option
     }
     let mut last = None;
     for _ in 0..DRAWS {
-        let offset = random.next_u64() % (limit - length + 1);
+        let offset = held.start() + random.next_u64() % (limit - length + 1);
         let content = held.read(offset, length).await?;
         if is_telling(&content) {
             return Some(Sample { offset, content });
@@ -84,7 +110,7 @@ async fn search(held: &Held, limit: u64, length: u64, random: &dyn Random) -> Op
     let steps = limit.div_ceil(length);
     let begin = random.next_u64() % steps;
     for step in 0..steps {
-        let offset = ((begin + step) % steps * length).min(limit - length);
+        let offset = held.start() + ((begin + step) % steps * length).min(limit - length);
         let content = held.read(offset, length).await?;
         if is_telling(&content) {
             return Some(Sample { offset, content });
@@ -110,6 +136,25 @@ pub(crate) fn is_equal(sample: &Sample, size: Option<u64>, shown: &Window) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn where_the_start_is_missing_a_piece_that_is_here_is_compared() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = darner_store::Store::open(darner_store::StoreConfig::at(directory.path())).await.unwrap();
+        let layout = darner_lfs::Layout::of_size(600_000);
+        let partial = store.partial(darner_lfs::Oid::EMPTY.into(), layout).await.unwrap();
+        let random = darner_chassis::clock::Seeded::new(7);
+        assert!(draw(&Held::some_of(&partial, &random), u64::MAX, &random).await.is_none());
+        let range = layout.piece_range(1).unwrap();
+        let content: Vec<u8> = (range.start..range.end).map(|at| at.to_le_bytes()[0]).collect();
+        let mut writer = partial.begin(1, true).unwrap();
+        writer.write(&content).unwrap();
+        writer.finish(None).unwrap();
+        let sample = draw(&Held::some_of(&partial, &random), u64::MAX, &random).await.unwrap();
+        assert!(range.contains(&sample.offset));
+        let from = usize::try_from(sample.offset - range.start).unwrap();
+        assert_eq!(sample.content, content[from..from + sample.content.len()]);
+    }
 
     #[test]
     fn a_run_of_one_byte_tells_nothing() {

@@ -337,3 +337,31 @@ async fn a_look_alike_never_reads_on_what_a_restarted_seed_still_has() {
     bench.quiet().await;
     assert!(!bench.store.contains(&key));
 }
+
+#[tokio::test]
+async fn a_look_alike_that_comes_first_costs_a_restarted_seed_none_of_its_pieces() {
+    let content = content(3_000_000);
+    let (key, served) = (key_of(&content), content.clone());
+    let owner = Upstream::start(move |asked| match asked.nth {
+        0 => Answer::Held(served.clone(), 2_000_000),
+        _ => Answer::Content(served.clone()),
+    })
+    .await;
+    let attacker = Upstream::of(&Arc::new(vec![0; 3_000_000])).await;
+    let bench = Bench::new(&[&owner, &attacker]).await;
+    opened(bench.open(key, credential(&owner.url("/x?1"))).await);
+    let partial = bench.store.live_partial(&key).unwrap();
+    let mut changes = partial.subscribe();
+    while partial.holding().count() < 7 {
+        changes.changed().await.unwrap();
+    }
+    drop((partial, changes));
+    let bench = bench.restarted().await;
+    let first = v1::Credential { expires_ms: u64::MAX / 2, ..credential(&attacker.url("/x")) };
+    let (thief, own) =
+        tokio::join!(bench.open_as("thief", key, first), bench.open(key, credential(&owner.url("/x?2"))));
+    opened(own);
+    assert!(refusal(thief).status >= 400);
+    assert_eq!(all_of(&bench.kept(key).await).await, *content);
+    assert!(bench.bytes(Kind::Content) <= 3_000_000 - 7 * 256 * 1024, "{} bytes", bench.bytes(Kind::Content));
+}
