@@ -7,6 +7,7 @@
 //! Owns: the verdict cache. Never: serves a byte. After a crash: verdicts are gone, proofs are made again.
 
 mod held;
+mod opened;
 mod verdicts;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,13 +18,14 @@ use darner_chassis::metrics::Metrics;
 use darner_lfs::ObjectKey;
 use darner_origin::provenance;
 use darner_proto::v1;
-use darner_store::Store;
+use darner_store::{Partial, Store};
 use darner_transfer::feed::Purged;
 use http::Method;
 use tokio::time::Instant;
 
 pub use held::Held;
 use held::Window;
+use opened::OpenedEarly;
 pub use verdicts::Verdicts;
 
 use crate::credential::fingerprint;
@@ -74,6 +76,7 @@ pub struct Proof {
     store: Store,
     prober: Arc<dyn Prober>,
     verdicts: Verdicts,
+    opened: OpenedEarly,
     public: RwLock<Vec<String>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -97,7 +100,16 @@ impl Proof {
     ) -> Self {
         let Seams { clock, random } = seams;
         let public = RwLock::new(normal(public));
-        Self { store, prober, verdicts: Verdicts::default(), public, clock, random, metrics }
+        Self {
+            store,
+            prober,
+            verdicts: Verdicts::default(),
+            opened: OpenedEarly::default(),
+            public,
+            clock,
+            random,
+            metrics,
+        }
     }
 
     /// Replaces the public prefixes.
@@ -127,7 +139,9 @@ impl Proof {
         if credential.granted_by_batch && has(&credential.upstream) {
             return Some("batch");
         }
-        if self.verdicts.holds(&name_of(key, credential), self.clock.now_ms()) {
+        self.settle(key, credential);
+        let name = name_of(key, credential);
+        if self.verdicts.holds(&name, self.clock.now_ms()) {
             return Some("remembered");
         }
         let named = provenance(&credential.url);
@@ -142,8 +156,23 @@ impl Proof {
         self.verdicts.remember(name_of(key, credential), credential.expires_ms, self.clock.now_ms());
     }
 
+    /// As [`Proof::remember`], once the growing object that the credential opened has ended well: until then it proves
+    /// whatever the origin serves.
+    pub fn remember_at_its_end(&self, credential: &v1::Credential, partial: &Partial) {
+        self.opened.note(name_of(&partial.key(), credential), partial.clone(), credential.expires_ms);
+    }
+
+    /// The object that a credential opened may have ended meanwhile: then it counts, or is forgotten.
+    pub fn settle(&self, key: &ObjectKey, credential: &v1::Credential) {
+        let name = name_of(key, credential);
+        if let Some(expires_ms) = self.opened.settled(&name) {
+            self.verdicts.remember(name, expires_ms, self.clock.now_ms());
+        }
+    }
+
     /// Something was purged: whoever was believed about it is proved anew.
     pub fn forget(&self, purged: &Purged) {
+        self.opened.clear();
         self.verdicts.forget(|key| match purged {
             Purged::Object(gone) => key == gone,
             // Which objects came through it is no longer known.

@@ -10,7 +10,7 @@ use darner_lfs::range::{self, Ranged};
 use darner_lfs::{ObjectKey, Oid};
 use darner_origin::Body;
 use darner_proto::v1;
-use darner_store::{Outcome, Stored};
+use darner_store::Stored;
 use darner_transfer::download::{Download, OpenError, Wanted, ended};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -150,13 +150,12 @@ impl Gate {
         if download.opened().complete {
             return self.proof.remember(&key, &credential);
         }
+        self.proof.remember_at_its_end(&credential, download.partial());
         let (proof, partial) = (Arc::clone(&self.proof), download.partial().clone());
-        let era = partial.era();
         self.tasks.spawn("proof at the end", async move {
-            let well = matches!(ended(&partial).await, Outcome::Finished(_) | Outcome::Confirmed);
-            if well && partial.era() == era {
-                proof.remember(&key, &credential);
-            }
+            // A growing object that is held keeps its room on the disk: let go of it at its end.
+            drop(ended(&partial).await);
+            proof.settle(&key, &credential);
         });
     }
 
