@@ -68,17 +68,21 @@ async fn a_credential_of_another_place_reads_on_though_its_own_caller_waits_for_
     let content = content(SIZE);
     let (key, served) = (key_of(&content), content.clone());
     let dying = Upstream::start(move |asked| match asked.nth {
-        0 => Answer::Cut(served.clone(), 10_000),
+        0 => Answer::HeldCut(served.clone(), 10_000),
         _ => Answer::Status(403, 0),
     })
     .await;
     let other = Upstream::of(&content).await;
     let bench = Bench::new(&[&dying, &other]).await;
     let first = v1::Credential { expires_ms: u64::MAX / 2, ..credential(&dying.url("/x")) };
-    let both =
-        async { tokio::join!(bench.open(key, first), bench.open(key, credential(&other.url("/y")))).1 };
+    opened(bench.open(key, first).await);
+    let second = bench.open(key, credential(&other.url("/y")));
+    tokio::pin!(second);
+    let waited = tokio::time::timeout(std::time::Duration::from_millis(200), &mut second).await;
+    assert!(waited.is_err(), "it waits for more bytes than have come");
+    dying.let_go();
     // Far below the patience of a caller, after which it is told to come again.
-    opened(tokio::time::timeout(std::time::Duration::from_secs(10), both).await.unwrap());
+    opened(tokio::time::timeout(std::time::Duration::from_secs(10), second).await.unwrap());
     assert_eq!(all_of(&bench.kept(key).await).await, *content);
 }
 

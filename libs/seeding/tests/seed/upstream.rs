@@ -23,6 +23,8 @@ pub(crate) enum Answer {
     Cut(Arc<Vec<u8>>, usize),
     /// Content whose bytes after these wait for `Upstream::let_go`.
     Held(Arc<Vec<u8>>, usize),
+    /// Content that waits there for `Upstream::let_go`, and breaks off.
+    HeldCut(Arc<Vec<u8>>, usize),
     /// A status and a `Retry-After`.
     Status(u16, u32),
 }
@@ -154,6 +156,14 @@ async fn say(stream: &mut TcpStream, asked: &Asked, answer: Answer, gate: &Semap
             let sent = stream.write_all(&[head.as_bytes(), part].concat()).await;
             let flushed = stream.flush().await;
             drop((sent, flushed));
+            false
+        }
+        Answer::HeldCut(content, after) => {
+            let (head, part) = ranged(asked, &content);
+            let part = &part[..after.min(part.len())];
+            if stream.write_all(&[head.as_bytes(), part].concat()).await.is_ok() {
+                gate.acquire().await.unwrap().forget();
+            }
             false
         }
         Answer::Held(content, after) => {
