@@ -102,7 +102,7 @@ impl Delivery {
                 let end = end.unwrap_or_else(|| stored.size());
                 Bytewise::Tail(Box::new(Tail::stored(stored, from, end)))
             }
-            Found::Growing(download) => Bytewise::Tail(self.tail(download, from, end)),
+            Found::Growing(download) => self.tail(download, from, end),
             Found::Opening(opening) => Bytewise::Opening(opening, from, end),
         };
         let frames = stream::try_unfold((bytewise, self), |(bytewise, mut delivery)| async move {
@@ -114,12 +114,12 @@ impl Delivery {
 
     /// An answer that reaches the announced end is read to the object's own: the tail then knows which byte is the
     /// last one, and holds it until the whole is confirmed.
-    fn tail(&mut self, download: Download, from: u64, end: Option<u64>) -> Box<Tail> {
+    fn tail(&mut self, download: Download, from: u64, end: Option<u64>) -> Bytewise {
         download.read_from(from);
         let end = end.filter(|_| end != self.size);
         let tail = Tail::growing(download.partial().clone(), Reader::Git, from, end, PATIENCE);
         self.download = Some(download);
-        Box::new(tail)
+        Bytewise::Tail(Box::new(tail))
     }
 
     /// Whether the object is known not to have the length that was announced, now that it is read to `position`.
@@ -143,7 +143,7 @@ impl Delivery {
     async fn next(&mut self, mut bytewise: Bytewise) -> Result<(Option<Bytes>, Bytewise), BoxError> {
         if let Bytewise::Opening(opening, from, end) = bytewise {
             match tokio::time::timeout(OPENED_WITHIN, opening).await {
-                Ok(Ok(download)) => bytewise = Bytewise::Tail(self.tail(download, from, end)),
+                Ok(Ok(download)) => bytewise = self.tail(download, from, end),
                 Ok(Err(error)) => return Err(self.broken(error.to_string())),
                 Err(_elapsed) => return Err(self.broken("the origin has not answered".to_owned())),
             }

@@ -173,3 +173,36 @@ async fn fifteen_hundred_half_open_connections_leave_room_for_a_request() {
     assert_eq!(stand.get("/", &[]).await.status, 200);
     stand.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_the_feed_took_away_is_not_asked_for_anything() {
+    let mut stand = stand().await;
+    let oid = stand.forge.put(content(1, 5000));
+    let (ticketed, ticket) = stand.ticket(oid, 5000).await;
+    let pushed = b"darner-feed 1 3 0\n{\"upstreams\":[]}";
+    let feed = stand.data().join("feed.json");
+    stand.started.drain.start();
+    stand.started.tasks.close().await;
+    std::fs::write(feed, pushed).unwrap();
+    stand.again().await;
+    let content = stand.path(&format!("/store/{}?sig=good", oid.path()));
+    // The feed is followed beside the first requests.
+    while stand.ask("HEAD", &content, &[], b"").await.status == 200 {}
+    let before = stand.forge.seen("").len();
+    for (method, target) in [
+        ("HEAD", content.as_str()),
+        ("GET", &content),
+        ("GET", &ticketed),
+        ("HEAD", &ticketed),
+        ("POST", &stand.path("/o/r.git/info/lfs/locks")),
+        ("PUT", &content),
+        ("POST", &stand.path("/o/r.git/git-upload-pack")),
+        ("GET", &stand.path("/o/r.git/info/refs?service=git-upload-pack")),
+        ("POST", &stand.path("/o/r.git/info/lfs/objects/batch")),
+    ] {
+        let answer = stand.ask(method, target, &[("Authorization", &ticket)], b"").await;
+        assert_eq!(answer.status, 403, "{method} {target}: {}", answer.text());
+    }
+    assert_eq!(stand.forge.seen("").len(), before);
+    stand.close().await;
+}

@@ -125,23 +125,19 @@ impl Forge {
         let granted = self.grants_anything.lock().unwrap().clone().filter(|_| path.contains("/evil/"));
         let Some(whole) = granted.or(held) else { return plain(404, "no such object") };
         let size = whole.len() as u64;
-        match request.range.as_deref().map(|range| darner_lfs::range::parse(range, size)) {
-            Some(darner_lfs::range::Ranged::Part(part)) => {
-                let mut response =
-                    Response::new(Full::new(whole.slice(part.start as usize..part.end as usize)));
-                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-                let text = format!("bytes {}-{}/{size}", part.start, part.end - 1);
-                response.headers_mut().insert(header::CONTENT_RANGE, text.parse().unwrap());
-                response
-            }
-            _ => {
-                let mut response = Response::new(Full::new(whole));
-                if self.chunked.load(Ordering::Relaxed) {
-                    response.headers_mut().insert(header::TRANSFER_ENCODING, "chunked".parse().unwrap());
-                }
-                response
-            }
+        let ranged = request.range.as_deref().map(|range| darner_lfs::range::parse(range, size));
+        if let Some(darner_lfs::range::Ranged::Part(part)) = ranged {
+            let mut response = Response::new(Full::new(whole.slice(part.start as usize..part.end as usize)));
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let text = format!("bytes {}-{}/{size}", part.start, part.end - 1);
+            response.headers_mut().insert(header::CONTENT_RANGE, text.parse().unwrap());
+            return response;
         }
+        let mut response = Response::new(Full::new(whole));
+        if self.chunked.load(Ordering::Relaxed) {
+            response.headers_mut().insert(header::TRANSFER_ENCODING, "chunked".parse().unwrap());
+        }
+        response
     }
 
     fn batch(&self, request: &Seen, host: &str) -> Response<Full<Bytes>> {
