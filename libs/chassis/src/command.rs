@@ -208,26 +208,35 @@ where
     let shared = config.value.as_ref().clone();
     let started = Started::new(config.clone(), telemetry.clone())?;
     started.admin.show_config(std::sync::Arc::new(move || config.render_redacted()));
-    tracing::info!(name, version, pid = std::process::id(), descriptors = limit, "starting");
-    if let Some(port) = shared.pprof_port {
-        tracing::info!(port, "`pprofPort` is accepted; tasks and metrics are on the admin port");
-    }
+    say_start(name, version, limit, &shared);
     // Outside the service's scope: a second signal must still be heard while that one closes.
     let own = Tasks::new();
     signals::watch(&own, &started.drain, shared.exit_with_parent)?;
     let (drain, tasks, ready) = (started.drain.clone(), started.tasks.clone(), started.ready.clone());
     let ended = leave_in_time(&drain, service(started)).await;
     ready.remove();
-    if tokio::time::timeout(TASKS_WITHIN, tasks.close()).await.is_err() {
-        tracing::warn!(left = ?tasks.names(), "tasks did not end in time");
-    }
-    match &ended {
-        Ok(()) => tracing::info!(name, "ended"),
-        Err(error) => tracing::error!(name, %error, "failed"),
-    }
+    let in_time = tokio::time::timeout(TASKS_WITHIN, tasks.close()).await.is_ok();
+    say_end(name, &ended, &if in_time { Vec::new() } else { tasks.names() });
     telemetry.shutdown().await;
     own.close().await;
     ended
+}
+
+fn say_start(name: &str, version: &str, limit: Option<u64>, shared: &Shared) {
+    tracing::info!(name, version, pid = std::process::id(), descriptors = limit, "starting");
+    if let Some(port) = shared.pprof_port {
+        tracing::info!(port, "`pprofPort` is accepted; tasks and metrics are on the admin port");
+    }
+}
+
+fn say_end(name: &str, ended: &Ended, left: &[(&'static str, usize)]) {
+    if !left.is_empty() {
+        tracing::warn!(?left, "tasks did not end in time");
+    }
+    match ended {
+        Ok(()) => tracing::info!(name, "ended"),
+        Err(error) => tracing::error!(name, %error, "failed"),
+    }
 }
 
 /// Runs the service to its end, and the requests under way to theirs, but not for longer than the drain may last.

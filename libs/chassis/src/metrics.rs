@@ -271,7 +271,7 @@ impl Metrics {
         self.0.cross_zone.get()
     }
 
-    /// Registers a metric (or a [`Family`](types::family::Family) of them) and hands it back. A counter's name is
+    /// Registers a metric (or a [`types::family::Family`] of them) and hands it back. A counter's name is
     /// given without `_total`. Register each name once per process.
     pub fn register<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
         let mut registry = self.0.registry.write().unwrap_or_else(PoisonError::into_inner);

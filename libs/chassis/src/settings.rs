@@ -3,7 +3,7 @@
 //! Owns: their keys, their defaults and what absence means. Never: reads a file or the environment (`config` does),
 //! nor acts on a value. A service flattens [`Shared`] into its own configuration:
 //!
-//! ```ignore
+//! ```text
 //! #[derive(Default, Serialize, Deserialize)]
 //! #[serde(rename_all = "camelCase", default)]
 //! struct Config { #[serde(flatten)] shared: Shared, grpc: Grpc }

@@ -1,7 +1,7 @@
 //! How often somebody may try a password.
 //!
 //! Owns: the count of recent failures per caller address and per address and name. Never: a lock that an outsider
-//! can throw on an account: another address is not slowed. Bounded: past [`MOST_KEYS`] the oldest counts go.
+//! can throw on an account: another address is not slowed. Bounded: past `MOST_KEYS` the oldest counts go.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

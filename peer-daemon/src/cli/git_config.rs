@@ -56,7 +56,7 @@ impl Scope {
 /// Print the git configuration that makes a client go through Darner.
 #[derive(Debug, Clone, clap::Args)]
 pub struct GitConfigArgs {
-    /// github, gitlab, huggingface, or [http://|https://]HOST[:PORT] of a forge
+    /// github, gitlab, huggingface, or `[http://|https://]HOST[:PORT]` of a forge
     #[arg(value_name = "PROVIDER")]
     providers: Vec<String>,
     /// Where git runs

@@ -25,7 +25,7 @@ pub struct UpArgs {
     /// A values file as the chart takes it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// An upstream that may be read: [http://|https://]HOST[:PORT], https when not said
+    /// An upstream that may be read: `[http://|https://]HOST[:PORT]`, https when not said
     #[arg(long, value_name = "UPSTREAM", num_args = 1..)]
     pub allow_upstream: Vec<String>,
     /// Dial ADDR for HOST:PORT, as curl does
