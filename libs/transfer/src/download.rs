@@ -163,20 +163,13 @@ impl Downloads {
     /// The running download of an object, for a caller that is proved already.
     pub fn join(&self, key: &ObjectKey) -> Option<Download> {
         let running = self.inner.running().get(key).cloned()?;
-        running
-            .partial
-            .outcome()
-            .is_none()
-            .then(|| Download { _interest: Arc::clone(&running.interest), running })
+        running.partial.outcome().is_none().then(|| Download::of(running))
     }
 
     /// Every running download, for people.
     pub fn list(&self) -> Vec<Download> {
         let running: Vec<_> = self.inner.running().values().cloned().collect();
-        running
-            .into_iter()
-            .map(|running| Download { _interest: Arc::clone(&running.interest), running })
-            .collect()
+        running.into_iter().map(Download::of).collect()
     }
 
     /// Takes into a partial what these nodes (and whom the scheduler names) hold of it already: a seed does so before
@@ -232,7 +225,7 @@ impl Downloads {
                 return Err(OpenError::Refused(come_again()));
             }
             running.joined(wanted, opened);
-            return Ok(Download { running: Arc::clone(running), _interest: Arc::clone(&running.interest) });
+            return Ok(Download::of(Arc::clone(running)));
         }
         if is_of_another_read(&opened, &partial) {
             // What is here is not known to be what this credential reads.
@@ -343,6 +336,11 @@ impl Running {
 }
 
 impl Download {
+    /// One more hold on a running download.
+    fn of(running: Arc<Running>) -> Self {
+        Self { _interest: Arc::clone(&running.interest), running }
+    }
+
     /// The growing object.
     pub fn partial(&self) -> &Partial {
         &self.running.partial

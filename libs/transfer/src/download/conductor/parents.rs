@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use darner_lfs::{Holding, PieceDigest};
+use darner_proto::convert;
 use darner_proto::v1::{self, link_event::Event};
-use darner_proto::{convert, features};
 use prost::Message as _;
 use tracing::Instrument as _;
 
@@ -223,8 +223,6 @@ impl Conductor {
 const MAX_PIECES: u32 = 1 << 24;
 /// Nodes taken from one referral.
 const MAX_REFERRED: usize = 8;
-/// Everything this file relies on at the other end.
-const _: u64 = features::WATCH;
 
 fn highest(holding: &Holding) -> Option<u32> {
     holding.iter().last()
