@@ -8,6 +8,7 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -170,10 +171,13 @@ where
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the answer to --version, --help and --print-config")]
+/// The answer to `--version`, `--help` and `--print-config`. A reader who has seen enough (`| head`) is no failure.
 fn say(words: &str) -> ExitCode {
-    println!("{words}");
-    ExitCode::SUCCESS
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{words}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 /// The last word of a process that cannot go on; the log may not exist (yet, or any more).

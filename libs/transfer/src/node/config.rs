@@ -2,6 +2,7 @@
 //!
 //! Owns: their keys, their defaults and what absence means. Never: reads a file, nor acts on a value.
 
+use std::fmt;
 use std::path::Path;
 
 use darner_chassis::config::ByteSize;
@@ -9,7 +10,7 @@ use darner_store::StoreConfig;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// `origin.*`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct OriginKeys {
     /// `[http://][user:password@]HOST:PORT` of a CONNECT proxy to reach upstreams through. Absent: they are dialled.
@@ -20,12 +21,21 @@ pub struct OriginKeys {
 
 #[expect(clippy::ref_option, reason = "serde hands the field over like this")]
 fn without_userinfo<S: Serializer>(proxy: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
-    let shown = proxy.as_deref().map(|proxy| match (proxy.split_once("://"), proxy.rsplit_once('@')) {
+    proxy.as_deref().map(redacted).serialize(serializer)
+}
+
+impl fmt::Debug for OriginKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OriginKeys").field("proxy", &self.proxy.as_deref().map(redacted)).finish()
+    }
+}
+
+fn redacted(proxy: &str) -> String {
+    match (proxy.split_once("://"), proxy.rsplit_once('@')) {
         (_, None) => proxy.to_owned(),
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://<redacted>@{host}"),
         (None, Some((_, host))) => format!("<redacted>@{host}"),
-    });
-    shown.serialize(serializer)
+    }
 }
 
 /// `storage.*`
@@ -55,5 +65,18 @@ impl Storage {
             free_floor_bytes: self.reserve.0,
             ..StoreConfig::at(data)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OriginKeys;
+
+    #[test]
+    fn a_proxy_is_logged_without_its_password() {
+        let keys = OriginKeys { proxy: Some("http://user:s3cret@squid.example:3128".to_owned()) };
+        let shown = format!("{keys:?}");
+        assert!(shown.contains("<redacted>@squid.example:3128"), "{shown}");
+        assert!(!shown.contains("s3cret"), "{shown}");
     }
 }
