@@ -34,6 +34,7 @@ use tokio::sync::watch;
 use crate::cluster::Cluster;
 use crate::link::Links;
 use crate::plan::Limits;
+use crate::statements;
 use crate::trust::Trust;
 use door::Door;
 
@@ -228,6 +229,10 @@ impl Downloads {
             return Ok(Download::of(Arc::clone(running)));
         }
         if is_of_another_read(&opened, &partial) {
+            if partial.outcome().is_some() {
+                // It ended here, of another read, while the answer was on its way: its caller proves itself anew.
+                return Err(OpenError::Refused(come_again()));
+            }
             // What is here is not known to be what this credential reads.
             partial.reset("a new read of the origin has begun");
         }
@@ -377,11 +382,19 @@ impl Download {
     }
 }
 
-/// Whether the grant is for one read of an origin and what is here came from another one.
+/// Whether the grant is for one read of an origin and what is here came from another one. A finished object is of every
+/// read it was attested in.
 fn is_of_another_read(opened: &v1::Opened, partial: &Partial) -> bool {
     let reading = reading_of(opened);
-    let ours = partial.reading().map(|(reading, _)| reading);
-    !opened.complete && reading != 0 && partial.holding().count() > 0 && ours != Some(reading)
+    if opened.complete || reading == 0 || partial.holding().count() == 0 {
+        return false;
+    }
+    match partial.outcome() {
+        Some(Outcome::Finished(stored)) => {
+            !statements::of(&stored).iter().any(|said| said.reading == reading)
+        }
+        _ => partial.reading().map(|(reading, _)| reading) != Some(reading),
+    }
 }
 
 fn reading_of(opened: &v1::Opened) -> u64 {

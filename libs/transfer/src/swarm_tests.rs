@@ -10,7 +10,7 @@ use std::time::Duration;
 use darner_lfs::Layout;
 use darner_store::Outcome;
 
-use crate::download::Download;
+use crate::download::{Download, OpenError};
 use crate::link::{Ask, Links as _};
 use crate::tail::{Reader, Tail, TailError};
 use stage::{Fault, Stage, content};
@@ -256,4 +256,30 @@ async fn an_upstream_counts_as_a_source_only_once_the_object_is_confirmed() {
     stage.seed.feed_all();
     finished(&download).await;
     assert!(node.comes_from("https://origin/repo").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_opening_that_comes_after_the_end_reads_what_is_here() {
+    let stage = Stage::new(1_500_000).await;
+    stage.seed.feed_all();
+    let node = stage.daemon("a").await;
+    finished(&node.open().await.unwrap()).await;
+    // The answer was on its way while the object ended here.
+    stage.seed.answer_behind(1);
+    let late = node.open().await.unwrap();
+    let tail = Tail::growing(late.partial().clone(), Reader::Git, 0, None, Duration::from_secs(3));
+    assert_eq!(read_all(tail).await.unwrap(), stage.content);
+    assert_eq!(node.kept().await, stage.content);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_opening_of_another_read_than_the_finished_one_opens_nothing() {
+    let stage = Stage::new(1_500_000).await;
+    stage.seed.feed_all();
+    let node = stage.daemon("a").await;
+    finished(&node.open().await.unwrap()).await;
+    stage.seed.answer_behind(2);
+    let refused = node.open().await;
+    assert!(matches!(&refused, Err(OpenError::Refused(words)) if words.status == 429), "{refused:?}");
+    assert_eq!(node.kept().await, stage.content, "what is here is not touched");
 }

@@ -60,6 +60,8 @@ pub(super) struct Seed {
     signer: Signer,
     takers: Mutex<Vec<v1::NodeIdentity>>,
     lie: AtomicBool,
+    /// It answers as it would have just before the object was confirmed: with this read.
+    behind: AtomicU64,
 }
 
 pub(super) struct Daemon {
@@ -112,6 +114,7 @@ impl Stage {
             signer,
             takers: Mutex::default(),
             lie: AtomicBool::new(false),
+            behind: AtomicU64::new(0),
         });
         let (grpc, seed_grpc) = listener().await;
         let service = seed_server::SeedServer::from_arc(Arc::clone(&seed));
@@ -203,6 +206,11 @@ impl Seed {
         self.lie.store(true, Ordering::Relaxed);
     }
 
+    /// Its answers are on their way while the object ends: they still speak of this read.
+    pub(super) fn answer_behind(&self, reading: u64) {
+        self.behind.store(reading, Ordering::Relaxed);
+    }
+
     pub(super) fn feed_all(&self) {
         self.feed_to(self.content.len() as u64);
         self.partial.fix_size(self.content.len() as u64);
@@ -277,11 +285,12 @@ impl Seed {
     }
 
     fn opened(&self, taker: &v1::NodeIdentity) -> v1::Opened {
-        let confirmed = self.partial.outcome().is_some();
+        let behind = self.behind.load(Ordering::Relaxed);
+        let confirmed = self.partial.outcome().is_some() && behind == 0;
         v1::Opened {
-            grant: Some(self.grant(taker, u64::from(!confirmed))),
+            grant: Some(self.grant(taker, if confirmed { 0 } else { behind.max(1) })),
             layout: Some(self.partial.layout().into()),
-            complete: self.partial.outcome().is_some(),
+            complete: confirmed,
             takers: self.takers.lock().unwrap().clone(),
             seed: Some(self.identity.clone()),
             upstream: "https://origin/repo".to_owned(),
