@@ -186,3 +186,6 @@ enum Look {
     Bytes(u64),
     End,
 }
+
+#[cfg(test)]
+mod tests;
