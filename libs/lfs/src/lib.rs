@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests state their sizes in plain numbers"))]
 
 pub mod batch;
+pub mod gateway;
 pub mod holding;
 pub mod key;
 pub mod layout;

@@ -6,20 +6,18 @@
 pub mod copies;
 pub mod discover;
 pub mod form;
-pub mod lines;
-pub mod provider;
 
 use clap::ValueEnum;
 
+pub use darner_lfs::gateway::lines::SHELL_HELPER;
+pub use darner_lfs::gateway::provider::Base;
 pub use form::Form;
-pub use lines::SHELL_HELPER;
-pub use provider::Base;
 
 use super::failure::{Failure, Outcome};
 use super::{git, say};
+use darner_lfs::gateway::lines::{self, Setting, Wish};
+use darner_lfs::gateway::provider::Provider;
 use form::HOST_IP;
-use lines::{Setting, Wish};
-use provider::Provider;
 
 /// Where git runs, seen from the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -3,10 +3,10 @@
 //! Owns: finding such keys in the clone we are run in, and naming them again under the gateway. Never: shows a value:
 //! an `extraheader` is a credential, so the shell copies it from git to git.
 
-use super::lines::{How, Setting, Wish, Worth, through};
-use super::provider::Provider;
 use crate::cli::failure::Failure;
 use crate::cli::git;
+use darner_lfs::gateway::lines::{How, Setting, Wish, Worth, through};
+use darner_lfs::gateway::provider::Provider;
 
 /// Keys of a forge's URL that matter under the gateway's, too; certificates of a client end at the gateway.
 const COPIED: [(&str, &str); 4] =

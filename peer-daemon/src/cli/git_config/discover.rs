@@ -7,9 +7,9 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::provider::{Base, Provider};
 use crate::cli::failure::Failure;
 use crate::cli::up::passing_directory;
+use darner_lfs::gateway::provider::{Base, Provider};
 
 /// Asks the repository.
 pub fn provider(repo: &str) -> Result<Provider, Failure> {

@@ -2,8 +2,8 @@
 //!
 //! Owns: quoting. Never: decides what is set. Every form says the same; a test with a real shell and git compares them.
 
-use super::lines::{How, Setting, Worth};
 use crate::cli::show;
+use darner_lfs::gateway::lines::{How, Setting, Worth};
 
 /// In a pod the address of its node is only known there.
 pub const HOST_IP: &str = "$(HOST_IP)";
