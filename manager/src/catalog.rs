@@ -13,6 +13,7 @@ mod nodes;
 mod people;
 mod tokens;
 mod tombstones;
+mod upstreams;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub use nodes::Node;
 pub use people::{Role, Session, User};
 pub use tokens::Token;
 pub use tombstones::{Purge, Purged};
+pub use upstreams::UpstreamsHeard;
 
 /// Connections of the pool: SQLite has one writer; two more keep lists readable meanwhile.
 const CONNECTIONS: u32 = 3;

@@ -13,6 +13,7 @@ use crate::access::Caller;
 use crate::access::attempts::Attempts;
 use crate::access::password::Passwords;
 use crate::catalog::{Catalog, CatalogError, Change, Configuration, JsonText, Purge, Purged, stored};
+use crate::cluster::Cluster;
 use crate::events::{Events, Topic};
 
 /// Streams of events at once.
@@ -30,6 +31,7 @@ struct Inner {
     passwords: Passwords,
     attempts: Attempts,
     watchers: Arc<Semaphore>,
+    cluster: Cluster,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     drain: Drain,
@@ -59,6 +61,7 @@ impl Control {
             passwords: Passwords::default(),
             attempts: Attempts::default(),
             watchers: Arc::new(Semaphore::new(WATCHERS)),
+            cluster: Cluster::default(),
             clock,
             random,
             drain,
@@ -98,6 +101,11 @@ impl Control {
     /// A place among the watchers of events is a permit of this.
     pub fn watchers(&self) -> &Arc<Semaphore> {
         &self.0.watchers
+    }
+
+    /// What the cluster tells the nodes.
+    pub fn cluster(&self) -> &Cluster {
+        &self.0.cluster
     }
 
     /// Random bytes.

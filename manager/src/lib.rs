@@ -13,6 +13,7 @@ pub mod access;
 pub mod api;
 pub mod attach;
 pub mod catalog;
+pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod events;

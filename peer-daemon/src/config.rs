@@ -34,6 +34,9 @@ pub struct Config {
     pub manager: Option<String>,
     /// What may be dialled: `[http://|https://]HOST[:PORT]`, https when not said.
     pub upstreams: Vec<String>,
+    /// Whether the cluster may add to `upstreams` (resources LfsUpstream, told by the manager). Absent: what this file
+    /// lists is all.
+    pub upstreams_from_cluster: bool,
     /// `HOST:PORT:ADDRESS`, as curl's `--resolve`.
     pub resolve: Vec<String>,
     /// PEM file of further roots to trust for upstreams.

@@ -26,6 +26,9 @@ pub struct Config {
     /// What may be dialled: `[http://|https://]HOST[:PORT]`, https when not said; `A -> B` also lets redirects of A reach
     /// an internal B.
     pub upstreams: Vec<String>,
+    /// Whether the cluster may add to `upstreams` (resources LfsUpstream, told by the manager). Absent: what this file
+    /// lists is all.
+    pub upstreams_from_cluster: bool,
     /// Whether the built-in forges may be read besides (the vocabulary of the seed documents).
     pub forges: bool,
     /// `HOST:PORT:ADDRESS`, as curl's `--resolve`.

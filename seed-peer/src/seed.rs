@@ -58,7 +58,7 @@ pub async fn start(started: &Started<Config>) -> Result<Reached, StartError> {
     let seeding = Seeding::new(Parts {
         identity: node.cluster.identity().clone(),
         store: node.store.clone(),
-        origin,
+        origin: origin.clone(),
         signer: Arc::new(signer),
         cluster: Some(node.cluster.clone()),
         downloads: Some(Downloads::new(node.parts(started), Timing::default())),
@@ -69,6 +69,9 @@ pub async fn start(started: &Started<Config>) -> Result<Reached, StartError> {
     });
     serve(started, (grpc, piece), &seeding, &node);
     let feed = node.attach(started, config.manager.clone());
+    if config.upstreams_from_cluster {
+        started.tasks.spawn("cluster upstreams", darner_seeding::take_upstreams(origin, feed.clone()));
+    }
     node.keep(feed, &started.tasks, || 0, move |_purged| seeding.forget_verdicts());
     tracing::info!(grpc = %reached.grpc, piece = %reached.piece, "seed peer listens");
     Ok(reached)

@@ -31,7 +31,7 @@ pub const FORGES: [&str; 17] = [
 ];
 
 /// The parsed configuration of who may be dialled.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct AllowList {
     sites: HashSet<Site>,
     /// `A -> B`: redirects of A may reach the listed internal upstream B.
@@ -79,6 +79,21 @@ impl AllowList {
         }
         self.sites.extend(sites);
         true
+    }
+
+    /// The site of one entry without a passage.
+    pub(crate) fn site(entry: &str) -> Option<Site> {
+        parse_entry(entry)
+    }
+
+    /// Lists a site.
+    pub(crate) fn list(&mut self, site: Site) {
+        self.sites.insert(site);
+    }
+
+    /// Lets redirects of `from` reach `to`, wherever that is.
+    pub(crate) fn pass(&mut self, from: &Site, to: &Site) {
+        self.passages.insert((from.clone(), to.clone()));
     }
 
     /// Whether the operator listed this upstream.

@@ -8,17 +8,16 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::address::{Place, place};
-use crate::allow::AllowList;
 use crate::connection::Connection;
 use crate::error::OriginError;
 use crate::proxy::Proxy;
 use crate::resolve::Resolve;
+use crate::rules::Ground;
 use crate::target::{Scheme, Site};
 
 /// Why a site may be dialled, and with it where its address may lie.
@@ -36,9 +35,8 @@ const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens connections under the rules.
 pub(crate) struct Dialer {
-    pub(crate) list: Arc<AllowList>,
+    pub(crate) ground: Arc<Ground>,
     pub(crate) resolver: Arc<dyn Resolve>,
-    pub(crate) tls: Arc<ClientConfig>,
     pub(crate) proxy: Option<Proxy>,
     /// Listed names that have had a public address. Bounded by the allow-list.
     pub(crate) public_names: Mutex<HashSet<String>>,
@@ -54,7 +52,7 @@ impl Dialer {
         let unreachable = |words: String| OriginError::Unreachable { host: site.host.clone(), words };
         let name = ServerName::try_from(site.host.clone())
             .map_err(|error| unreachable(format!("no name for TLS: {error}")))?;
-        let handshake = TlsConnector::from(self.tls.clone()).connect(name, stream);
+        let handshake = TlsConnector::from(self.ground.now().tls_of(site).clone()).connect(name, stream);
         match tokio::time::timeout(TLS_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => Ok(Connection::Tls(Box::new(stream))),
             Ok(Err(error)) => Err(unreachable(format!("TLS: {error}"))),
@@ -73,10 +71,11 @@ impl Dialer {
 
     /// The addresses of a site that may be dialled; an error when there are none.
     async fn judged(&self, site: &Site, trust: Trust) -> Result<Vec<SocketAddr>, OriginError> {
-        if let Some(address) = self.list.address_of(site) {
+        let rules = self.ground.now();
+        if let Some(address) = rules.list.address_of(site) {
             // The operator wrote the address himself; but no redirect reaches inside a listed upstream by it.
             let inside =
-                trust == Trust::Public && self.list.lists(site) && place(address.ip()) != Place::Public;
+                trust == Trust::Public && rules.list.lists(site) && place(address.ip()) != Place::Public;
             return if inside { Err(refused(site, place(address.ip()))) } else { Ok(vec![address]) };
         }
         if let Some(address) = site.literal() {
@@ -118,9 +117,10 @@ impl Dialer {
 
     /// The proxy resolves names, so that the list decides by name; addresses that can be seen from here are judged all the same.
     async fn through(&self, proxy: &Proxy, site: &Site, trust: Trust) -> Result<TcpStream, OriginError> {
-        let listed = self.list.lists(site) || self.list.is_forge(site);
+        let rules = self.ground.now();
+        let listed = rules.list.lists(site) || rules.list.is_forge(site);
         let authority = match self.judged(site, trust).await {
-            Ok(_) if self.list.address_of(site).is_none() => site.host_and_port(),
+            Ok(_) if rules.list.address_of(site).is_none() => site.host_and_port(),
             Ok(addresses) => addresses.first().map_or_else(|| site.host_and_port(), ToString::to_string),
             Err(OriginError::Unreachable { .. }) if listed => site.host_and_port(),
             Err(error) => return Err(error),
@@ -170,7 +170,9 @@ mod tests {
     use super::*;
     use std::net::IpAddr;
 
+    use crate::allow::AllowList;
     use crate::resolve::Resolving;
+    use crate::rules::Rules;
 
     /// Answers with whatever stands in it.
     struct Told(Mutex<Vec<&'static str>>);
@@ -198,7 +200,8 @@ mod tests {
             let told = Arc::new(Told(Mutex::new(Vec::new())));
             let resolver: Arc<dyn Resolve> = told.clone();
             let public_names = Mutex::default();
-            Self { dialer: Dialer { list: Arc::new(list), resolver, tls, proxy: None, public_names }, told }
+            let ground = Arc::new(Ground::new(Rules::new(list, tls), None));
+            Self { dialer: Dialer { ground, resolver, proxy: None, public_names }, told }
         }
 
         /// The addresses that would be dialled when the name has these; `None` when the host is refused.

@@ -19,6 +19,7 @@ use crate::headers::of_credential;
 use crate::proxy::Proxy;
 use crate::read::{Read, Reading};
 use crate::resolve::{Resolve, SystemResolver};
+use crate::rules::{Added, Ground, Rules};
 use crate::send::{Body, Sender};
 use crate::target::{Scheme, Site, Target};
 use crate::{exchange, tls};
@@ -82,7 +83,7 @@ pub struct Origin {
 }
 
 struct Inner {
-    list: Arc<AllowList>,
+    ground: Arc<Ground>,
     dialer: Arc<Dialer>,
     sender: Sender,
     capabilities: Capabilities,
@@ -90,7 +91,7 @@ struct Inner {
 
 impl std::fmt::Debug for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Origin").field("list", &self.inner.list).finish_non_exhaustive()
+        f.debug_struct("Origin").field("rules", &self.inner.ground.now().list).finish_non_exhaustive()
     }
 }
 
@@ -109,7 +110,6 @@ impl Origin {
     ) -> Result<Self, ConfigWords> {
         let mut mistakes = Vec::new();
         let list = AllowList::parse(&config.upstreams, &config.resolve, config.connect_forges, &mut mistakes);
-        let list = Arc::new(list);
         let proxy = config.proxy.as_deref().map(Proxy::parse);
         if matches!(proxy, Some(None)) {
             mistakes.push("`origin.proxy` is not [http://][user:password@]HOST:PORT".to_owned());
@@ -117,16 +117,23 @@ impl Origin {
         let tls = tls::client_config(config.upstream_ca.as_deref(), &mut mistakes);
         let (Some(tls), true) = (tls, mistakes.is_empty()) else { return Err(ConfigWords(mistakes)) };
         let public_names = Mutex::new(HashSet::new());
-        let dialer = Dialer { list: list.clone(), resolver, tls, proxy: proxy.flatten(), public_names };
+        let ground = Arc::new(Ground::new(Rules::new(list, tls), config.upstream_ca.clone()));
+        let dialer = Dialer { ground: ground.clone(), resolver, proxy: proxy.flatten(), public_names };
         let dialer = Arc::new(dialer);
         let sender = Sender::new(&dialer, metrics, clock, config.role);
-        Ok(Self { inner: Arc::new(Inner { list, dialer, sender, capabilities: Capabilities::default() }) })
+        Ok(Self { inner: Arc::new(Inner { ground, dialer, sender, capabilities: Capabilities::default() }) })
+    }
+
+    /// From now on these upstreams of the cluster are dialled too, beside the configured ones, and none that was added
+    /// before and is not among them. What is refused comes back as name and reason; the others are in force.
+    pub fn add(&self, added: &[Added]) -> Vec<(String, String)> {
+        self.inner.ground.add(added)
     }
 
     /// Whether requests to this upstream are let through.
     pub fn allows(&self, scheme: &str, host: &str, port: u16) -> bool {
         let site = Scheme::parse(scheme).and_then(|scheme| Site::new(scheme, host, port));
-        site.is_some_and(|site| trust_of(&self.inner.list, &site).is_ok())
+        site.is_some_and(|site| trust_of(&self.inner.ground.now().list, &site).is_ok())
     }
 
     /// The address a request is really sent to: `http://h/` on the default port becomes https where only that is listed.
@@ -134,7 +141,7 @@ impl Origin {
     pub fn upgrade(&self, url: &str) -> String {
         match Target::parse(url) {
             Ok(target) if target.site.scheme == Scheme::Http && target.userinfo.is_none() => {
-                let upgraded = self.inner.list.upgraded(target);
+                let upgraded = self.inner.ground.now().list.upgraded(target);
                 if upgraded.site.scheme == Scheme::Https { upgraded.text() } else { url.to_owned() }
             }
             _ => url.to_owned(),
@@ -143,7 +150,9 @@ impl Origin {
 
     /// Reads content; redirects are followed under their own rules.
     pub async fn read(&self, request: Read<'_>, kind: Kind) -> Result<Reading, OriginError> {
-        let Inner { list, sender, capabilities, .. } = &*self.inner;
+        let Inner { ground, sender, capabilities, .. } = &*self.inner;
+        let rules = ground.now();
+        let list = &rules.list;
         let target = list.upgraded(Target::parse(request.url)?);
         let asked = target.site.clone();
         let mut headers = of_credential(request.headers)?;
@@ -158,7 +167,7 @@ impl Origin {
 
     /// Whether the upstream of an address answers ranges, where that is known.
     pub fn ranges(&self, url: &str) -> Option<bool> {
-        let target = self.inner.list.upgraded(Target::parse(url).ok()?);
+        let target = self.inner.ground.now().list.upgraded(Target::parse(url).ok()?);
         self.inner.capabilities.ranges(&target.site)
     }
 
@@ -189,13 +198,13 @@ impl Origin {
 
     /// Relays a request whose address is absolute, streaming both ways; redirects are not followed.
     pub async fn exchange(&self, request: Request<Body>, kind: Kind) -> Result<Response<Body>, OriginError> {
-        exchange::relay(&self.inner.list, &self.inner.sender, request, kind).await
+        exchange::relay(&self.inner.ground.now().list, &self.inner.sender, request, kind).await
     }
 
     /// A raw connection for a CONNECT to a listed https upstream (or a built-in forge, where switched on).
     pub async fn tunnel(&self, host: &str, port: u16) -> Result<TcpStream, OriginError> {
         let site = Site::new(Scheme::Https, host, port).ok_or(OriginError::Malformed("it names no host"))?;
-        let trust: Trust = trust_of(&self.inner.list, &site)?;
+        let trust: Trust = trust_of(&self.inner.ground.now().list, &site)?;
         self.inner.dialer.tunnel(&site, trust).await
     }
 }

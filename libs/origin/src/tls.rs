@@ -53,10 +53,21 @@ fn build(extra: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Er
     Ok(config)
 }
 
+/// The configuration for upstreams with certificates of their own, beside those of the file.
+pub(crate) fn with_roots(upstream_ca: Option<&Path>, pem: &str) -> Result<Arc<ClientConfig>, String> {
+    let mut extra = upstream_ca.map(certificates).transpose()?.unwrap_or_default();
+    extra.extend(parsed(pem.as_bytes(), "its certificate authority")?);
+    build(extra).map(Arc::new).map_err(|error| error.to_string())
+}
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let shown = path.display();
+    let shown = path.display().to_string();
     let pem = std::fs::read(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let found = found.map_err(|error| format!("{shown} is no PEM file: {error}"))?;
+    parsed(&pem, &shown)
+}
+
+fn parsed(pem: &[u8], shown: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found = found.map_err(|error| format!("{shown} is no PEM: {error}"))?;
     if found.is_empty() { Err(format!("{shown} holds no certificate")) } else { Ok(found) }
 }

@@ -12,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "tests state their sizes in plain numbers"))]
 
+mod added;
 mod credential;
 mod flight;
 mod lies;
@@ -28,4 +29,5 @@ mod takers;
 mod verdict;
 mod window;
 
+pub use added::take_upstreams;
 pub use seeding::{Parts, Seeding};

@@ -84,6 +84,23 @@ impl Cluster {
         self.shared.identity()
     }
 
+    /// This node as it introduces itself now: the zone may have become known since it started.
+    pub fn introduction(&self) -> v1::NodeIdentity {
+        self.shared.introduction()
+    }
+
+    /// Whether this node stands in that zone.
+    pub fn is_in(&self, zone: &str) -> bool {
+        *self.shared.zone.borrow() == zone
+    }
+
+    /// The cluster knows the node's zone. What the node's own file says counts more.
+    pub fn place(&self, zone: &str) {
+        if self.identity().zone.is_empty() {
+            self.shared.place(zone);
+        }
+    }
+
     /// The members known now.
     pub fn membership(&self) -> Arc<Membership> {
         self.shared.membership().borrow().clone()

@@ -9,6 +9,7 @@
 //! old or the new state; a tombstone counts as honoured only after [`Feed::applied`], so it is sent again otherwise.
 //! A full queue loses reports of downloads (they are for people), never a tombstone (the stream is opened anew).
 
+mod around;
 mod attach;
 mod holdings;
 mod pause;
@@ -24,6 +25,7 @@ use darner_proto::wanted::Wanted;
 use darner_store::Store;
 use tokio::sync::{mpsc, watch};
 
+use around::Around;
 pub use holdings::Purged;
 
 /// Downloads that may wait to be reported; more are lost.
@@ -42,6 +44,8 @@ pub struct FeedConfig {
     pub admin_address: String,
     /// Where the last configuration is kept; absent: nowhere.
     pub state_file: Option<PathBuf>,
+    /// Where what the cluster said is kept; absent: nowhere.
+    pub surroundings_file: Option<PathBuf>,
     /// The store whose holdings are reported; absent: none are.
     pub store: Option<Store>,
 }
@@ -82,6 +86,7 @@ struct Inner {
     stats: Stats,
     connected: AtomicBool,
     config: watch::Sender<Arc<ConfigVersion>>,
+    around: Around,
     applied: watch::Sender<u64>,
     downloads: mpsc::Sender<v1::Download>,
     tombstones: mpsc::Sender<v1::Tombstone>,
@@ -103,6 +108,7 @@ impl Feed {
             stats,
             connected: AtomicBool::new(false),
             config: watch::Sender::new(Arc::new(kept.config)),
+            around: Around::kept(config.surroundings_file.as_deref()),
             applied: watch::Sender::new(kept.tombstone_sequence),
             downloads,
             tombstones,
@@ -110,6 +116,10 @@ impl Feed {
         }));
         if let Some(path) = config.state_file {
             tasks.spawn("feed state", state::keep(path, feed.config(), feed.0.applied.subscribe()));
+        }
+        if let Some(path) = config.surroundings_file {
+            let (upstreams, zone) = (feed.0.around.upstreams.subscribe(), feed.0.around.zone.subscribe());
+            tasks.spawn("feed surroundings", around::keep(path, upstreams, zone));
         }
         if feed.0.manager.is_some() {
             tasks.spawn("feed", attach::keep_attached(feed.clone(), reported));
@@ -120,6 +130,22 @@ impl Feed {
     /// The configuration in force, now and at every change.
     pub fn config(&self) -> watch::Receiver<Arc<ConfigVersion>> {
         self.0.config.subscribe()
+    }
+
+    /// The upstreams that the cluster adds, now and at every change. Whether they count is for the node's own file to
+    /// say; a node that takes them tells what became of each by [`Feed::took`].
+    pub fn upstreams(&self) -> watch::Receiver<Arc<v1::ClusterUpstreams>> {
+        self.0.around.upstreams.subscribe()
+    }
+
+    /// This is what the node made of the upstreams.
+    pub fn took(&self, state: v1::UpstreamsState) {
+        self.0.around.taken.send_replace(Some(state));
+    }
+
+    /// The zone of the node's machine as the cluster knows it, now and at every change; empty when it does not.
+    pub fn zone(&self) -> watch::Receiver<String> {
+        self.0.around.zone.subscribe()
     }
 
     /// The tombstones to honour, in order; the first caller gets them. Answer each with [`Feed::applied`].

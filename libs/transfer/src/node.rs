@@ -26,6 +26,7 @@ use darner_chassis::tasks::{Drain, Tasks};
 use darner_proto::v1;
 use darner_store::Store;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::cluster::{Cluster, ClusterConfig};
 use crate::download;
@@ -149,9 +150,23 @@ impl Node {
         D: Fn() -> usize + Send + 'static,
         F: Fn(&Purged) + Send + 'static,
     {
+        tasks.spawn("zone", follow_zone(feed.zone(), self.cluster.clone()));
         tasks.spawn("feed purges", feed.purge(self.store.clone(), forget));
         tasks.spawn("load", report::load(self.cluster.clone(), self.store.clone(), downloads));
         tasks.spawn("scrub", scrubbing::scrub(self.store.clone()));
+    }
+}
+
+/// Stands where the cluster says, as long as the node's own file names no zone.
+async fn follow_zone(mut zone: watch::Receiver<String>, cluster: Cluster) {
+    loop {
+        let now = zone.borrow_and_update().clone();
+        if !now.is_empty() {
+            cluster.place(&now);
+        }
+        if zone.changed().await.is_err() {
+            return;
+        }
     }
 }
 

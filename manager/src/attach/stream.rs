@@ -1,6 +1,7 @@
 //! One node's stream, from its hello to its end.
 //!
-//! Owns: what is told to the node, in which order: the configuration in force, then each newer one; the tombstones it
+//! Owns: what is told to the node, in which order: the configuration in force, then each newer one; what the cluster
+//! around it adds (upstreams, its zone), where there is one; the tombstones it
 //! has not honoured, a bounded number at a time and the next ones once it has honoured those. Never: holds a report
 //! in memory beyond its own transaction; the node waits when the database is slow. A failing database ends the
 //! stream, and the node tells everything again on its next one.
@@ -15,6 +16,7 @@ use tonic::{Status, Streaming};
 use super::Place;
 use super::numbers::Numbers;
 use crate::catalog::{CatalogError, Configuration, JsonText, Node, stored, wire};
+use crate::cluster::Places;
 use crate::control::Control;
 use crate::events::Topic;
 
@@ -41,6 +43,10 @@ pub(super) struct Carried {
     control: Control,
     id: String,
     component: String,
+    /// host:port of its piece link: where it stands is known by that.
+    reached: String,
+    /// The zone it was told last.
+    zone: String,
     out: mpsc::Sender<Result<v1::Feed, Status>>,
     /// The last tombstone told on this stream, and the last one honoured.
     told: i64,
@@ -61,7 +67,9 @@ impl Carried {
         tracing::info!(node = node.id, component = node.component, "node attached");
         control.events().tell(Topic::Nodes, &node);
         let (told, honoured) = (node.tombstone_sequence, node.tombstone_sequence);
-        Ok(Self { control, id: node.id, component: node.component, out, told, honoured })
+        control.cluster().stir();
+        let (reached, zone) = (node.piece_address, String::new());
+        Ok(Self { control, id: node.id, component: node.component, reached, zone, out, told, honoured })
     }
 
     /// Carry the stream to its end.
@@ -81,6 +89,7 @@ impl Carried {
         if let Err(error) = control.catalog().node_away(&self.id, now_ms).await {
             tracing::warn!(node = self.id, %error, "a node that went could not be written down");
         }
+        control.cluster().stir();
         control.events().tell(Topic::Nodes, &Left { id: &self.id, state: "away", seen_ms: now_ms });
     }
 
@@ -89,6 +98,11 @@ impl Carried {
             (self.control.configuration(), self.control.last_tombstone());
         let current = configuration.borrow_and_update().clone();
         self.tell_configuration(&current).await?;
+        let cluster = self.control.cluster();
+        let (mut upstreams, mut places) = (cluster.upstreams(), cluster.watch_places());
+        let (list, around) = (upstreams.borrow_and_update().clone(), places.borrow_and_update().clone());
+        self.tell_upstreams(list).await?;
+        self.tell_place(&around).await?;
         tombstones.mark_unchanged();
         self.tell_tombstones().await?;
         loop {
@@ -100,6 +114,14 @@ impl Carried {
                 changed = configuration.changed() => {
                     let current = current_of(changed, &mut configuration)?;
                     self.tell_configuration(&current).await?;
+                }
+                changed = upstreams.changed() => {
+                    let list = current_of(changed, &mut upstreams)?;
+                    self.tell_upstreams(list).await?;
+                }
+                changed = places.changed() => {
+                    let around = current_of(changed, &mut places)?;
+                    self.tell_place(&around).await?;
                 }
                 changed = tombstones.changed() => {
                     current_of(changed, &mut tombstones)?;
@@ -116,6 +138,28 @@ impl Carried {
     async fn tell_configuration(&self, current: &Arc<Configuration>) -> Result<(), Ended> {
         let json = current.config.as_str().as_bytes().to_vec().into();
         self.tell(v1::feed::Feed::Config(v1::ConfigVersion { version: wire(current.version), json })).await
+    }
+
+    /// Tell which upstreams the cluster adds, once that is known. A scheduler dials none.
+    async fn tell_upstreams(&self, list: Option<Arc<v1::ClusterUpstreams>>) -> Result<(), Ended> {
+        match list {
+            Some(list) if self.component != "scheduler" => {
+                self.tell(v1::feed::Feed::Upstreams(list.as_ref().clone())).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Tell the node its zone, when it is known and not the one it was told. A zone that is no more known stays.
+    async fn tell_place(&mut self, around: &Places) -> Result<(), Ended> {
+        match around.zone(&self.component, &self.reached) {
+            Some(zone) if zone != self.zone => {
+                zone.clone_into(&mut self.zone);
+                self.control.catalog().node_zone(&self.id, zone).await?;
+                self.tell(v1::feed::Feed::Placement(v1::Placement { zone: zone.to_owned() })).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Tell what the node has not heard of, once it has honoured what it was told before.
@@ -158,6 +202,13 @@ impl Carried {
                 self.honoured = stored(told.sequence);
                 catalog.node_tombstones(&self.id, self.honoured).await?;
                 self.tell_tombstones().await?;
+            }
+            Some(report::Report::Upstreams(told)) => {
+                if !told.refused.is_empty() {
+                    tracing::warn!(node = self.id, refused = told.refused.len(), "a node refuses upstreams");
+                }
+                catalog.node_upstreams(&self.id, &told).await?;
+                self.control.cluster().stir();
             }
             // A second hello or a word of a newer node changes nothing.
             Some(report::Report::Hello(_)) | None => {}

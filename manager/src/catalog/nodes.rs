@@ -74,7 +74,8 @@ impl Catalog {
                  grpc_address = excluded.grpc_address, admin_address = excluded.admin_address,
                  attached_ms = excluded.attached_ms, seen_ms = excluded.seen_ms,
                  clock_skew_ms = excluded.clock_skew_ms, config_version = excluded.config_version,
-                 config_error = '', tombstone_sequence = excluded.tombstone_sequence",
+                 config_error = '', tombstone_sequence = excluded.tombstone_sequence,
+                 takes_upstreams = 0",
         )
         .bind(&node.id)
         .bind(&node.component)

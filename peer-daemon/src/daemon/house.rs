@@ -158,6 +158,10 @@ impl House {
             seeding.forget_verdicts();
         };
         node.keep(self.feed.clone(), tasks, move || downloads.list().len(), forget);
+        if started.config.value.upstreams_from_cluster {
+            let taking = darner_seeding::take_upstreams(self.origin, self.feed.clone());
+            tasks.spawn("cluster upstreams", taking);
+        }
         let followed = Followed {
             own: started.config.value.clone(),
             switches: self.switches,

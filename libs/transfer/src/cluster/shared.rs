@@ -22,6 +22,8 @@ pub(super) struct Shared {
     pub(super) views: Mutex<Views>,
     pub(super) membership: watch::Sender<Arc<Membership>>,
     pub(super) ledger: Mutex<Ledger>,
+    /// Where this node stands now: what it said at first, until the cluster knows better.
+    pub(super) zone: watch::Sender<String>,
 }
 
 /// What is owed to one scheduler.
@@ -58,12 +60,27 @@ impl Shared {
             views: Mutex::new(views),
             membership: watch::Sender::new(Arc::new(kept)),
             ledger: Mutex::new(Ledger::new(LIMIT)),
+            zone: watch::Sender::new(config.identity.zone.clone()),
             config,
         })
     }
 
     pub(super) const fn identity(&self) -> &v1::NodeIdentity {
         &self.config.identity
+    }
+
+    /// This node as it introduces itself now.
+    pub(super) fn introduction(&self) -> v1::NodeIdentity {
+        v1::NodeIdentity { zone: self.zone.borrow().clone(), ..self.config.identity.clone() }
+    }
+
+    /// The node stands in this zone: whoever was told another one is told anew.
+    pub(super) fn place(&self, zone: &str) {
+        self.zone.send_if_modified(|current| {
+            let moved = current != zone;
+            zone.clone_into(current);
+            moved
+        });
     }
 
     pub(super) fn seed_peers(&self) -> &[String] {

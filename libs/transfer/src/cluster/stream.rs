@@ -54,6 +54,8 @@ enum Broken {
     NotRead,
     #[error("it speaks protocol version {0}")]
     Protocol(u32),
+    #[error("this node stands in another zone than it said")]
+    Moved,
     #[error("the list of holdings could not be read")]
     Inventory,
     #[error("{0}")]
@@ -149,10 +151,12 @@ impl Stream<'_> {
 
     async fn join(&mut self) -> Result<Infallible, Broken> {
         let (out, queue) = mpsc::channel(QUEUE);
+        let mut zone = self.shared.zone.subscribe();
+        zone.mark_unchanged();
         let hello = v1::Hello {
             protocol_version: PROTOCOL_VERSION,
             features: features::ALL,
-            node: Some(self.shared.identity().clone()),
+            node: Some(self.shared.introduction()),
             clock_ms: now_ms(),
         };
         send(&out, Message::Hello(hello)).await?;
@@ -163,7 +167,10 @@ impl Stream<'_> {
         let mut said = opened.await.map_err(|_late| Broken::NoWelcome)??.into_inner();
         let first = timeout(WELCOME, said.message()).await.map_err(|_late| Broken::NoWelcome)??;
         self.welcome(first.as_ref().and_then(|first| first.message.as_ref()))?;
-        self.exchange(&out, said).await
+        tokio::select! {
+            broken = self.exchange(&out, said) => broken,
+            Ok(()) = zone.changed() => Err(Broken::Moved),
+        }
     }
 
     fn welcome(&mut self, first: Option<&Said>) -> Result<(), Broken> {

@@ -248,7 +248,7 @@ impl Conductor {
         let Some(parent) = self.parents.get(id) else { return };
         self.running.taken.add(id, parent.seed, bytes);
         let parts = &self.downloads.inner.parts;
-        if parent.zone != parts.cluster.identity().zone {
+        if !parts.cluster.is_in(&parent.zone) {
             parts.metrics.cross_zone(bytes);
         }
     }

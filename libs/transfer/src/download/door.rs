@@ -276,7 +276,7 @@ impl Door {
             begun: false,
         };
         v1::OpenRequest {
-            taker: Some(self.cluster.identity().clone()),
+            taker: Some(self.cluster.introduction()),
             objects: wanted.iter().map(object).collect(),
         }
     }

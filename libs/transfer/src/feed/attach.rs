@@ -94,6 +94,8 @@ impl<'a> Attachment<'a> {
         let mut wanted = ManagerClient::new(channel).attach(ReceiverStream::new(reports)).await?.into_inner();
         self.feed.0.connected.store(true, Ordering::Relaxed);
         tracing::info!(manager, "attached to the manager");
+        let mut taken = self.feed.0.around.taken.subscribe();
+        taken.mark_changed();
         let mut stats = every(STATS_EVERY);
         let mut changes = every(HOLDINGS_EVERY);
         let mut ended = Vec::with_capacity(PER_REPORT);
@@ -108,6 +110,12 @@ impl<'a> Attachment<'a> {
                 _ = downloads.recv_many(&mut ended, PER_REPORT) => {
                     let downloads = std::mem::take(&mut ended);
                     self.send(report::Report::Downloads(v1::DownloadsReport { downloads })).await?;
+                }
+                _ = taken.changed() => {
+                    let state = taken.borrow_and_update().clone();
+                    if let Some(state) = state {
+                        self.send(report::Report::Upstreams(state)).await?;
+                    }
                 }
                 _ = applied.changed() => {
                     let sequence = *applied.borrow_and_update();
@@ -151,6 +159,14 @@ impl<'a> Attachment<'a> {
         match message.feed {
             Some(v1::feed::Feed::Config(config)) => self.take_config(config).await,
             Some(v1::feed::Feed::Tombstones(told)) => self.take_tombstones(told.tombstones),
+            Some(v1::feed::Feed::Upstreams(list)) => {
+                self.feed.0.around.hear_upstreams(list);
+                Ok(())
+            }
+            Some(v1::feed::Feed::Placement(place)) => {
+                self.feed.0.around.hear_place(place);
+                Ok(())
+            }
             None => Ok(()),
         }
     }

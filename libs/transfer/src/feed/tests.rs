@@ -67,6 +67,7 @@ impl Stage {
         let node = v1::NodeIdentity { id: "n1".to_owned(), ..Default::default() };
         let hello = v1::Hello { node: Some(node), ..Default::default() };
         let config = FeedConfig {
+            surroundings_file: None,
             manager,
             component: "peer-daemon".to_owned(),
             state_file: Some(self.dir.path().join("feed.state")),

@@ -24,6 +24,7 @@ impl Node {
             component: self.kind.component().to_owned(),
             admin_address: started.admin.address().to_string(),
             state_file: Some(self.data.join("feed.json")),
+            surroundings_file: Some(self.data.join("surroundings")),
             store: Some(self.store.clone()),
         };
         let hello = v1::Hello {
