@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use darner_chassis::settings::Shared;
 use serde::{Deserialize, Serialize};
 
+use crate::kubernetes::config::Kubernetes;
+
 /// Every key of the manager's file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -23,6 +25,8 @@ pub struct Config {
     pub database: Option<String>,
     /// host:port of the schedulers, shown among the nodes.
     pub schedulers: Vec<String>,
+    /// What runs inside Kubernetes only.
+    pub kubernetes: Kubernetes,
 }
 
 /// REST, the page and the events.

@@ -3,7 +3,6 @@
 //! Owns: their number, how long a client may take to send its head, and their orderly end. Never: reads a request.
 //! Every connection is a task of one set, which ends with the service.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,8 @@ use darner_chassis::tasks::Drain;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -35,7 +35,8 @@ pub async fn serve(listener: TcpListener, router: Router, drain: Drain) -> std::
             () = drain.wait() => break,
         };
         let (stream, address) = accepted;
-        let connection = connection(stream, address, router.clone(), drain.clone());
+        let router = router.clone().layer(axum::Extension(ConnectInfo(address)));
+        let connection = connection(stream, router, drain.clone());
         connections.spawn(async move {
             connection.await;
             drop(place);
@@ -46,8 +47,12 @@ pub async fn serve(listener: TcpListener, router: Router, drain: Drain) -> std::
     Ok(())
 }
 
-async fn connection(stream: TcpStream, address: SocketAddr, router: Router, drain: Drain) {
-    let service = TowerToHyperService::new(router.layer(axum::Extension(ConnectInfo(address))));
+/// Answer the requests of one connection to its end.
+pub(crate) async fn connection<S>(stream: S, router: Router, drain: Drain)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)

@@ -4,5 +4,25 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if std::env::args_os().skip(1).eq(["--print-crds"]) {
+        return print_definitions();
+    }
     darner_chassis::command::run("darner-manager", env!("CARGO_PKG_VERSION"), darner_manager::service::run)
+}
+
+/// The custom resource definitions, to `kubectl apply -f -`.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "an operator asked")]
+fn print_definitions() -> ExitCode {
+    match darner_manager::kubernetes::definitions() {
+        Ok(definitions) => {
+            for (_, text) in definitions {
+                print!("---\n{text}");
+            }
+            ExitCode::SUCCESS
+        }
+        Err(words) => {
+            eprintln!("darner-manager: {words}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -19,7 +19,8 @@ use crate::attach::Attach;
 use crate::catalog::{self, Catalog};
 use crate::config::Config;
 use crate::control::Control;
-use crate::{api, listen};
+use crate::kubernetes::Standing;
+use crate::{api, kubernetes, listen};
 
 /// Between two tidyings of the catalog.
 const TIDY_EVERY: Duration = Duration::from_hours(1);
@@ -40,6 +41,9 @@ pub async fn run(started: Started<Config>) -> Result<(), Box<dyn Error + Send + 
     let nodes = net::bind(&config.grpc.listen, "grpc.listen")?;
     let (http_address, grpc_address) = (http.local_addr()?, nodes.local_addr()?);
     let attach = ManagerServer::new(Attach::new(control.clone(), started.tasks.clone()));
+    let (tasks, drain) = (started.tasks.clone(), started.drain.clone());
+    let standing = Standing { control: control.clone(), tasks, drain };
+    Box::pin(kubernetes::start(&config.kubernetes, &config.schedulers, standing)).await?;
     grpc::serve(nodes, Routes::new(attach), None, &started.tasks, &started.drain);
     started.tasks.spawn("tidy catalog", tidy(control.clone()));
     let url = format!("http://{http_address}");

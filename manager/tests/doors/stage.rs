@@ -76,6 +76,7 @@ pub(crate) fn config(data: &Path) -> Config {
         grpc: Grpc { listen: free() },
         database: None,
         schedulers: vec!["scheduler.example:8002".to_owned()],
+        kubernetes: darner_manager::kubernetes::config::Kubernetes::default(),
     }
 }
 
