@@ -11,6 +11,7 @@ pub mod get;
 pub mod git;
 pub mod git_config;
 pub mod http;
+pub mod keys;
 pub mod prefetch;
 pub mod progress;
 pub mod say;
@@ -57,6 +58,8 @@ enum Command {
         /// The path git passes
         path: Option<String>,
     },
+    /// Make the keys of a cluster, once: into a directory or a Kubernetes Secret
+    Keys(keys::KeysArgs),
     /// Download objects through the daemon
     Get(Box<get::GetArgs>),
     /// Ask the manager to fetch a repository's objects before anybody needs them
@@ -93,6 +96,7 @@ fn run(command: Command) -> Outcome {
         Command::FilterProcess => Err(later("filter-process")),
         Command::Clean { .. } => Err(later("clean")),
         Command::Smudge { .. } => Err(later("smudge")),
+        Command::Keys(args) => wait_for(keys::run(args)),
         Command::Get(args) => wait_for(get::run(*args)),
         Command::Prefetch(args) => wait_for(prefetch::run(args)),
         Command::Status(args) => wait_for(async move { status::status(&args).await }),

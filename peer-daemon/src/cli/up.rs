@@ -82,7 +82,7 @@ fn absolute(mut plan: Plan) -> Result<Plan, Failure> {
 }
 
 /// Writes a file that only its owner reads, whole or not at all.
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
+pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let beside = path.with_extension("new");
     let written = (|| {
         use std::io::Write;

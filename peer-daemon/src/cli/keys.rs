@@ -1,0 +1,142 @@
+//! `darner keys`: the keys a cluster needs before its first node, into a directory or into a Kubernetes Secret.
+//!
+//! Owns: `tickets` (daemons seal with it), `grants-NAME` (each seed signs with its own), `grants-public` (everybody checks
+//! with it). Never: replaces or removes a key that is there; a second run adds what more seeds need. A run that is killed
+//! leaves what was there: the Secret is written in one step.
+
+use std::path::{Path, PathBuf};
+
+use darner_chassis::clock::{Random, System};
+use darner_chassis::seal::Sealer;
+use darner_chassis::sign::Signer;
+
+use super::failure::{Failure, Outcome, io};
+use super::say;
+
+mod secret;
+
+/// Where the keys go.
+#[derive(Debug, Clone, clap::Args)]
+#[command(group(clap::ArgGroup::new("where").required(true)))]
+pub struct KeysArgs {
+    /// Name of a seed that signs (in Kubernetes its pod's); repeatable
+    #[arg(long = "seed", value_name = "NAME")]
+    pub seeds: Vec<String>,
+    /// Directory that receives the files
+    #[arg(long, value_name = "DIR", group = "where")]
+    pub out: Option<PathBuf>,
+    /// Secret of the pod's own namespace that receives them
+    #[arg(long, value_name = "NAME", group = "where")]
+    pub secret: Option<String>,
+    /// KEY=VALUE label of a Secret that is made; repeatable
+    #[arg(long = "label", value_name = "KEY=VALUE", requires = "secret")]
+    pub labels: Vec<String>,
+    /// Remove the Secret instead
+    #[arg(long, requires = "secret", conflicts_with = "seeds")]
+    pub remove: bool,
+}
+
+/// Runs the command.
+pub async fn run(args: KeysArgs) -> Outcome {
+    for seed in &args.seeds {
+        if seed.is_empty() || !seed.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        {
+            return Err(Failure::usage(format!("`--seed {seed}`: letters, digits, `-`, `.` and `_` only")));
+        }
+    }
+    match (args.out, args.secret) {
+        (Some(out), _) => provide(&out, &args.seeds).map(|made| say::note(&told(&made))),
+        (None, Some(name)) if args.remove => secret::remove(&name).await,
+        (None, Some(name)) => secret::provide(&name, &args.labels, &args.seeds).await,
+        (None, None) => Err(Failure::usage("`--out` or `--secret` is needed".to_owned())),
+    }
+}
+
+/// One line about what was made.
+fn told(made: &[String]) -> String {
+    if made.is_empty() { "every key is there".to_owned() } else { format!("made {}", made.join(", ")) }
+}
+
+/// Makes the files that are not there yet; their names.
+fn provide(directory: &Path, seeds: &[String]) -> Result<Vec<String>, Failure> {
+    super::up::keys::private_directory(directory)?;
+    let mut made = Vec::new();
+    let tickets = directory.join("tickets");
+    match Sealer::generate_file(&tickets) {
+        Ok(()) => made.push("tickets".to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(io("write", &tickets, &error)),
+    }
+    for seed in seeds {
+        let (name, path) = (format!("grants-{seed}"), directory.join(format!("grants-{seed}")));
+        if path.try_exists().map_err(|error| io("look at", &path, &error))? {
+            continue;
+        }
+        let mut salt = [0; 4];
+        System.fill(&mut salt);
+        let signer = Signer::generate(format!("{seed}-{}", hex::encode(salt)))
+            .map_err(|error| Failure::negative(error.to_string()))?;
+        signer.save(&path).map_err(|error| io("write", &path, &error))?;
+        made.push(name);
+    }
+    super::up::write(&directory.join("grants-public"), &public(directory)?)?;
+    Ok(made)
+}
+
+/// The public halves of every signing key of the directory, also of seeds that are gone: their grants still live.
+fn public(directory: &Path) -> Result<String, Failure> {
+    let failed = |error: &std::io::Error| io("read", directory, error);
+    let mut lines = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(|error| failed(&error))? {
+        let entry = entry.map_err(|error| failed(&error))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("grants-") && name != "grants-public" {
+            let signer =
+                Signer::from_file(&entry.path()).map_err(|error| Failure::negative(error.to_string()))?;
+            lines.push(signer.public_line());
+        }
+    }
+    lines.sort();
+    Ok(lines.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(directory: &Path, name: &str) -> Vec<u8> {
+        std::fs::read(directory.join(name)).expect("file")
+    }
+
+    #[test]
+    fn a_second_run_keeps_every_key_and_adds_what_a_new_seed_needs() {
+        let home = tempfile::tempdir().expect("a directory");
+        let seeds = ["s-0".to_owned(), "s-1".to_owned()];
+        assert_eq!(provide(home.path(), &seeds[..1]).expect("keys"), ["tickets", "grants-s-0"]);
+        let before = (read(home.path(), "tickets"), read(home.path(), "grants-s-0"));
+        assert_eq!(provide(home.path(), &seeds).expect("keys"), ["grants-s-1"]);
+        assert_eq!((read(home.path(), "tickets"), read(home.path(), "grants-s-0")), before);
+        assert_eq!(provide(home.path(), &seeds).expect("keys"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_seed_that_is_gone_is_still_believed() {
+        let home = tempfile::tempdir().expect("a directory");
+        provide(home.path(), &["s-0".to_owned(), "s-1".to_owned()]).expect("keys");
+        provide(home.path(), &["s-0".to_owned()]).expect("keys");
+        let public = String::from_utf8(read(home.path(), "grants-public")).expect("text");
+        assert_eq!(public.lines().count(), 2, "{public}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_no_file_name_is_refused() {
+        let args = KeysArgs {
+            seeds: vec!["../x".to_owned()],
+            out: Some("/nowhere".into()),
+            secret: None,
+            labels: Vec::new(),
+            remove: false,
+        };
+        assert!(run(args).await.unwrap_err().to_string().contains("../x"));
+    }
+}
