@@ -52,6 +52,7 @@ can know; those are refused by name, with the value to set instead.
   "schedulers" "is made of `scheduler.replicas`"
   "manager" "is made of `manager.enable`"
   "upstreams" "set `upstreams`"
+  "upstreamsFromCluster" "set `manager.kubernetes.enable`"
   "resolve" "set `resolve`"
   "upstreamCa" "set `upstreamCa`"
   "origin.proxy" "set `upstreamProxy`"
@@ -64,6 +65,7 @@ can know; those are refused by name, with the value to set instead.
 {{- $_ := set $reading "schedulers" (include "darner.replicas" (list $root "scheduler" $root.Values.scheduler.replicas 8002) | fromJsonArray) -}}
 {{- if $root.Values.manager.enable }}{{ $_ := set $reading "manager" (include "darner.managerAddress" $root) }}{{ end -}}
 {{- $_ := set $reading "upstreams" $root.Values.upstreams -}}
+{{- if and $root.Values.manager.enable $root.Values.manager.kubernetes.enable }}{{ $_ := set $reading "upstreamsFromCluster" true }}{{ end -}}
 {{- $_ := set $reading "resolve" $root.Values.resolve -}}
 {{- if include "darner.upstreamCa.source" $root }}{{ $_ := set $reading "upstreamCa" "/etc/darner/upstream-ca/ca.crt" }}{{ end -}}
 {{- with $root.Values.upstreamProxy }}{{ $_ := set $reading "origin" (dict "proxy" .) }}{{ end -}}
@@ -87,11 +89,15 @@ can know; those are refused by name, with the value to set instead.
 {{- include "darner.refuse" (list "manager" $config (dict
   "http.listen" "is 0.0.0.0:8080"
   "grpc.listen" "is 0.0.0.0:65003"
+  "kubernetes" "set `manager.kubernetes`"
   "schedulers" "is made of `scheduler.replicas`")) -}}
 {{- $all := include "darner.config.shared" (list . "manager" $config) | fromJson -}}
 {{- $_ := set $all "http" (dict "listen" "0.0.0.0:8080") -}}
 {{- $_ := set $all "grpc" (dict "listen" "0.0.0.0:65003") -}}
 {{- $_ := set $all "schedulers" (include "darner.replicas" (list . "scheduler" .Values.scheduler.replicas 8002) | fromJsonArray) -}}
+{{- if .Values.manager.kubernetes.enable -}}
+{{- $_ := set $all "kubernetes" (dict "enabled" true "release" .Release.Name) -}}
+{{- end -}}
 {{- toYaml (mergeOverwrite $all (deepCopy $config)) -}}
 {{- end -}}
 

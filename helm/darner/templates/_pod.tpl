@@ -6,7 +6,7 @@ What the pods of all parts have in common: who they run as, what they may, how t
 {{- define "darner.pod" -}}
 {{- $root := index . 0 -}}{{- $component := index . 1 -}}{{- $of := index . 2 -}}
 serviceAccountName: {{ include "darner.name" (list $root $component) }}
-automountServiceAccountToken: false
+automountServiceAccountToken: {{ and (eq $component "manager") $root.Values.manager.kubernetes.enable }}
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ $root.Values.terminationGracePeriodSeconds }}
 securityContext:
