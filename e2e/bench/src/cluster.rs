@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::Value;
@@ -15,7 +16,7 @@ pub(crate) struct Cluster {
     child: Child,
     pub(crate) told: Value,
     _stdout: BufReader<ChildStdout>,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -33,7 +34,12 @@ impl Cluster {
         let mut line = String::new();
         stdout.read_line(&mut line)?;
         let told = serde_json::from_str(&line).with_context(|| format!("darner up said {line:?}"))?;
-        Ok(Self { child, told, _stdout: stdout, _data: data })
+        Ok(Self { child, told, _stdout: stdout, data })
+    }
+
+    /// Ends it; its data, which goes when it is dropped.
+    pub(crate) fn end(mut self) -> anyhow::Result<tempfile::TempDir> {
+        Ok(std::mem::replace(&mut self.data, tempfile::tempdir()?))
     }
 
     /// `host:port` of the git-facing port of a daemon.
@@ -104,6 +110,16 @@ pub(crate) fn rss_mib(pid: u64) -> anyhow::Result<(f64, f64)> {
         Ok(line.split_whitespace().nth(1).context("a number")?.parse::<f64>()? / 1024.0)
     };
     Ok((field("VmRSS:")?, field("VmHWM:")?))
+}
+
+/// CPU a process has taken so far, user and system together.
+pub(crate) fn cpu(pid: u64) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name, in parentheses, may hold anything.
+    let (_, fields) = stat.rsplit_once(')').context("a name in parentheses")?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    // A tick is 10 ms on every Linux there is.
+    Ok(Duration::from_millis(10 * ticks.sum::<Result<u64, _>>()?))
 }
 
 impl Drop for Cluster {

@@ -1,27 +1,33 @@
 //! 2,000 small objects by a real git-lfs: cold and warm through a daemon against straight from the origin.
+//!
+//! Nothing is deleted before the end: ext4 does not give an inode out again for minutes after its file was deleted, and
+//! looks past each of them whenever a file is made, so that what one clone leaves would be paid for by the next.
 
 use std::time::Instant;
 
 use darner_e2e::client::Client;
 
 use super::{REPOSITORY, Setting, Stage};
+use crate::cluster::{Cluster, cpu};
 use crate::table::Row;
 
 const COUNT: usize = 2000;
 const SIZE: u64 = 2048;
 
 pub(super) fn run(setting: &Setting) -> anyhow::Result<Vec<Row>> {
-    let (mut cold, mut warm) = (Vec::new(), Vec::new());
+    let (mut cold, mut warm, mut kept) = (Vec::new(), Vec::new(), Kept::default());
     for _ in 0..setting.rounds.min(3) {
         let stage = Stage::new(&vec![SIZE; COUNT])?;
         let cluster = stage.cluster(setting, 1)?;
         let forge = format!("http://{}/", stage.forge());
         let gateway = format!("http://{}/http/{}/", cluster.proxy(0)?, stage.forge());
-        let direct = clone(&forge, None)?;
-        let first = clone(&forge, Some(&gateway))?;
-        let second = clone(&forge, Some(&gateway))?;
+        let direct = watched("direct", &cluster, || clone(&forge, None, &mut kept.clients))?;
+        let first = watched("cold", &cluster, || clone(&forge, Some(&gateway), &mut kept.clients))?;
+        let second = watched("warm", &cluster, || clone(&forge, Some(&gateway), &mut kept.clients))?;
         cold.push(first / direct);
         warm.push(second / direct);
+        kept.stages.push(stage);
+        kept.data.push(cluster.end()?);
     }
     let row = |what: &str, must, samples| Row {
         what: what.to_owned(),
@@ -37,7 +43,32 @@ pub(super) fn run(setting: &Setting) -> anyhow::Result<Vec<Row>> {
     ])
 }
 
-fn clone(forge: &str, gateway: Option<&str>) -> anyhow::Result<f64> {
+/// What stays until the end of the bench.
+#[derive(Default)]
+struct Kept {
+    clients: Vec<Client>,
+    stages: Vec<Stage>,
+    data: Vec<tempfile::TempDir>,
+}
+
+/// Says on stderr what a clone took, and which process how much CPU meanwhile; the origin lives in this one.
+fn watched(
+    what: &str,
+    cluster: &Cluster,
+    clone: impl FnOnce() -> anyhow::Result<f64>,
+) -> anyhow::Result<f64> {
+    let mut pids = cluster.pids();
+    pids.push(("origin".to_owned(), std::process::id().into()));
+    let read = || pids.iter().map(|(_, pid)| cpu(*pid)).collect::<anyhow::Result<Vec<_>>>();
+    let before = read()?;
+    let took = clone()?;
+    let spent = read()?.into_iter().zip(before).map(|(after, before)| (after - before).as_secs_f64());
+    let spent: Vec<_> = pids.iter().zip(spent).map(|((name, _), cpu)| format!("{name} {cpu:.2} s")).collect();
+    eprintln!("  {what}: {took:.2} s; CPU: {}", spent.join(", "));
+    Ok(took)
+}
+
+fn clone(forge: &str, gateway: Option<&str>, kept: &mut Vec<Client>) -> anyhow::Result<f64> {
     let client = Client::new()?;
     let runtime = tokio::runtime::Handle::current();
     if let Some(gateway) = gateway {
@@ -45,5 +76,7 @@ fn clone(forge: &str, gateway: Option<&str>) -> anyhow::Result<f64> {
     }
     let began = Instant::now();
     runtime.block_on(client.clone(&format!("{forge}{REPOSITORY}.git"), "clone"))?.well()?;
-    Ok(began.elapsed().as_secs_f64())
+    let took = began.elapsed().as_secs_f64();
+    kept.push(client);
+    Ok(took)
 }
