@@ -9,6 +9,7 @@ mod evicting;
 mod keeping;
 mod opening;
 mod parting;
+pub(crate) mod putting;
 pub(crate) mod room;
 mod scrubbing;
 
@@ -118,8 +119,7 @@ impl Store {
 
     /// Keeps a small whole object, once it hashed to its name. A partial of it ends as finished.
     pub async fn put(&self, oid: Oid, content: Bytes, upstream: Option<&str>) -> Result<Stored, StoreError> {
-        let (room, upstream) = (Arc::clone(&self.room), upstream.map(str::to_owned));
-        work(move || room.put(oid, &content, upstream.as_deref())).await
+        self.room.put_soon(oid, content, upstream).await
     }
 
     /// Whether the object has been read from, or shown equal through, this upstream.

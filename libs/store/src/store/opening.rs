@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, Weak};
 use darner_lfs::ObjectKey;
 use tokio::sync::broadcast;
 
+use super::putting::Puts;
 use super::room::Room;
 use crate::config::StoreConfig;
 use crate::disk::lock::LockFile;
@@ -70,6 +71,7 @@ impl Room {
             changes: broadcast::Sender::new(CHANGES_KEPT),
             now: config.now,
             floor_bytes: config.free_floor_bytes,
+            puts: Puts::default(),
             index,
             _lock: lock,
         });

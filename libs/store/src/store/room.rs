@@ -14,6 +14,7 @@ use bytes::Bytes;
 use darner_lfs::{ObjectKey, PieceDigest};
 use tokio::sync::broadcast;
 
+use super::putting::Puts;
 use crate::config::Now;
 use crate::disk::lock::LockFile;
 use crate::disk::places::Places;
@@ -38,6 +39,7 @@ pub(crate) struct Room {
     pub(super) changes: broadcast::Sender<Change>,
     pub(super) now: Now,
     pub(super) floor_bytes: u64,
+    pub(super) puts: Puts,
     // Dropped in this order: the last commit is made while the directory is still locked.
     pub(super) index: Index,
     pub(super) _lock: LockFile,

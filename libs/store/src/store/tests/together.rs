@@ -78,3 +78,37 @@ async fn many_callers_neither_block_one_another_nor_leave_anything_behind() {
     assert_eq!((store.usage().bytes, store.usage().inodes, store.usage().objects), (0, 0, 0));
     assert_eq!(on_disk(&dir), (0, 0));
 }
+
+#[tokio::test]
+async fn objects_that_come_together_are_all_kept_and_a_wrong_one_among_them_is_not() {
+    let (_dir, store) = store().await;
+    let contents: Vec<_> = (0..200).map(|n| content(n, 100 + usize::try_from(n).unwrap())).collect();
+    let wrong = oid_of(b"another");
+    let mut puts = JoinSet::new();
+    for bytes in contents.clone() {
+        let store = store.clone();
+        puts.spawn(async move { store.put(oid_of(&bytes), bytes.clone(), Some("https://h/r")).await });
+    }
+    let refused = store.put(wrong, content(7, 10), None).await;
+    assert!(matches!(refused, Err(StoreError::Mismatch { .. })));
+    assert!(puts.join_all().await.into_iter().all(|kept| kept.is_ok()));
+    for bytes in &contents {
+        let stored = store.get(&key_of(bytes)).await.unwrap();
+        assert_eq!(read_all(&stored).await.unwrap(), *bytes);
+        assert!(store.has_upstream(&stored.key(), "https://h/r"));
+    }
+    assert_eq!(store.usage().objects, 200);
+}
+
+#[tokio::test]
+async fn an_object_whose_caller_went_is_kept_none_the_less_and_others_after_it() {
+    let (_dir, store) = store().await;
+    let (left, stays) = (content(1, 10), content(2, 10));
+    tokio::select! {
+        biased;
+        put = store.put(oid_of(&left), left.clone(), None) => drop(put.unwrap()),
+        () = std::future::ready(()) => {}
+    }
+    store.put(oid_of(&stays), stays.clone(), None).await.unwrap();
+    assert!(store.contains(&key_of(&left)) && store.contains(&key_of(&stays)));
+}
