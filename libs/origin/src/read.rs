@@ -88,6 +88,7 @@ pub struct Reading {
     pub keepable: bool,
     end: Option<u64>,
     at: u64,
+    unread: Option<Bytes>,
     body: Incoming,
     metrics: Metrics,
     kind: Kind,
@@ -139,6 +140,7 @@ impl Reading {
             ranges: accepts || response.status() == StatusCode::PARTIAL_CONTENT,
             end,
             at: start,
+            unread: None,
             metrics: sender.metrics.clone(),
             kind,
             role: sender.role,
@@ -151,8 +153,18 @@ impl Reading {
         self.at
     }
 
+    /// Gives back all that was read since the start: it comes again, and is not counted again.
+    pub fn unread(&mut self, bytes: Bytes) {
+        self.at = self.start;
+        self.unread = Some(bytes).filter(|bytes| !bytes.is_empty());
+    }
+
     /// The next bytes; `None` at the end of what was asked for.
     pub async fn next(&mut self) -> Result<Option<Bytes>, OriginError> {
+        if let Some(bytes) = self.unread.take() {
+            self.at = self.at.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            return Ok(Some(bytes));
+        }
         loop {
             let frame = tokio::time::timeout(IDLE_TIMEOUT, self.body.frame()).await;
             let cut = OriginError::Cut { at: self.at };

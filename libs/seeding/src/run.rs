@@ -5,6 +5,7 @@
 //! read the same bytes.
 
 mod failing;
+mod small;
 mod standstill;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use darner_chassis::metrics::Kind;
 use darner_lfs::Layout;
 use darner_origin::{OriginError, Read, Reading};
 use darner_proto::v1;
-use darner_store::{FinishError, Media, Outcome, Partial, StoreError};
+use darner_store::{FinishError, Media, Outcome, Partial, StoreError, Stored};
 use tokio::time::Instant;
 
 use crate::credential::Presented;
@@ -62,6 +63,8 @@ pub(crate) struct Runner {
     still: Standstill,
     /// The memory of an object that is not kept.
     window: Option<Window>,
+    /// A small object that was kept in one step.
+    kept: Option<Stored>,
 }
 
 /// What became of one try.
@@ -87,6 +90,7 @@ impl Runner {
             fruitless: (0, 0),
             still: Standstill::new(Instant::now()),
             window: None,
+            kept: None,
         }
     }
 
@@ -285,6 +289,9 @@ impl Runner {
                 Read { url: &presented.url, headers: &presented.headers, from, to, etag: etag.as_deref() };
             let mut answer = self.inner.parts.origin.read(read, Kind::Content).await?;
             self.last = Some((presented.clone(), answer.etag.clone()));
+            if self.gulp(presented, &mut answer).await {
+                return Ok(());
+            }
             let from = self.prepare(&answer, from).await?;
             if self.readers.is_empty() || !self.is_only_reader(presented) {
                 self.readers.push(Some(presented.clone()));
@@ -365,6 +372,9 @@ impl Runner {
 
     /// Hashes what is left and compares.
     async fn finish(&mut self) -> Tried {
+        if let Some(stored) = self.kept.take() {
+            return Tried::Done(Outcome::Finished(stored));
+        }
         let Some(pour) = &self.pour else { return Tried::Again };
         let partial = pour.partial.clone();
         // Kept, and seen by anybody, only if the hash of the whole agrees.
@@ -390,17 +400,20 @@ impl Runner {
         for presented in self.flight.accepted() {
             self.inner.verdicts.slot(presented.fingerprint, now_ms).await.grant(&presented, now_ms);
         }
-        let Some(pour) = &self.pour else { return End::Over };
-        let size = pour.partial.layout().size();
+        let growing = self.pour.as_ref().map(|pour| &pour.partial);
+        let size = match &outcome {
+            Outcome::Finished(stored) => Some(stored.size()),
+            Outcome::Confirmed | Outcome::Failed(_) => growing.and_then(|partial| partial.layout().size()),
+        };
         let cost_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(key = %self.flight.key, size, cost_ms, "object read from its origin");
         for presented in self.flight.accepted() {
-            match outcome {
-                Outcome::Finished(_) => {
+            match (&outcome, growing) {
+                (Outcome::Finished(_), _) => {
                     self.inner.parts.store.add_upstream(&self.flight.key, &presented.upstream);
                 }
-                Outcome::Confirmed => pour.partial.add_upstream(&presented.upstream),
-                Outcome::Failed(_) => {}
+                (Outcome::Confirmed, Some(partial)) => partial.add_upstream(&presented.upstream),
+                (Outcome::Confirmed | Outcome::Failed(_), _) => {}
             }
         }
         End::Over
