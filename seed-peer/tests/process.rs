@@ -83,7 +83,7 @@ async fn open(reached: Reached, taker: &str, key: ObjectKey, url: &str) -> v1::O
     let taker = v1::NodeIdentity { id: taker.to_owned(), ..Default::default() };
     let credential = v1::Credential { url: url.to_owned(), ..Default::default() };
     let object = v1::OpenObject { key: Some(key.into()), credential: Some(credential), ..Default::default() };
-    let request = v1::OpenRequest { taker: Some(taker), objects: vec![object] };
+    let request = v1::OpenRequest { taker: Some(taker), objects: vec![object], content_bytes: 0 };
     let mut replies = client.open(request).await.unwrap().into_inner();
     match replies.message().await.unwrap().unwrap().outcome.unwrap() {
         Outcome::Opened(opened) => opened,

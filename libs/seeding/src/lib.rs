@@ -2,7 +2,8 @@
 //!
 //! Owns: single flight per object (here, and among seeds by a survey), the alternates of waiting credentials, the proof of
 //! each credential, grants, attestations (provisional per piece, confirmed by the hash of the whole, revoked when that
-//! differs), who took what lately. Never: bytes towards a taker, who gets what by any rule but proof.
+//! differs), who took what lately. Never: who gets what by any rule but proof; bytes towards a taker, but of objects so tiny
+//! that they come with the decision.
 //!
 //! A refusal of an origin belongs to the credential it was given to; a 429 or 503 to the host (see `darner_origin`). A cut
 //! read goes on where it stopped, with the same credential or another one that was shown to read the same bytes. A full

@@ -1,7 +1,8 @@
 //! The handle: one `Open` after the other, each decided for its own caller.
 //!
-//! Owns: the table of flights (one per object), the decision who is granted what. Never: bytes towards a taker; these are
-//! served from the store on the piece link, to whoever shows the grant.
+//! Owns: the table of flights (one per object), the decision who is granted what. Never: bytes towards a taker, but of tiny
+//! confirmed objects, which are the decision; all others are served from the store on the piece link, to whoever shows the
+//! grant.
 
 mod proving;
 
@@ -9,6 +10,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use darner_chassis::clock::{Clock, Random};
 use darner_chassis::metrics::Metrics;
 use darner_chassis::sign::Signer;
@@ -134,8 +136,13 @@ impl Seeding {
         self.inner.flights().len()
     }
 
-    /// Decides about one object for one caller.
-    pub(crate) async fn open(&self, taker: &v1::NodeIdentity, object: &v1::OpenObject) -> Decided {
+    /// Decides about one object for one caller, who takes a small one along with the decision.
+    pub(crate) async fn open(
+        &self,
+        taker: &v1::NodeIdentity,
+        object: &v1::OpenObject,
+        content_bytes: u64,
+    ) -> Decided {
         let inner = &self.inner;
         if taker.id.is_empty() || taker.tenant != inner.parts.identity.tenant {
             return Decided::Refused(refused(403, "nodes of different tenants never exchange"));
@@ -148,8 +155,9 @@ impl Seeding {
         let Some(presented) = Presented::read(&key, object.credential.as_ref(), now_ms) else {
             return Decided::Refused(refused(400, "a credential is needed"));
         };
+        let caller = Caller { taker, presented: &presented, object, content_bytes };
         let deadline = Instant::now() + PATIENCE;
-        let decided = tokio::time::timeout_at(deadline, inner.decide(key, taker, &presented, object)).await;
+        let decided = tokio::time::timeout_at(deadline, inner.decide(key, &caller)).await;
         decided.unwrap_or_else(|_elapsed| Decided::Refused(later("the origin lets us wait", 2)))
     }
 
@@ -171,17 +179,12 @@ impl Seeding {
 }
 
 impl Inner {
-    async fn decide(
-        self: &Arc<Self>,
-        key: ObjectKey,
-        taker: &v1::NodeIdentity,
-        presented: &Presented,
-        object: &v1::OpenObject,
-    ) -> Decided {
+    async fn decide(self: &Arc<Self>, key: ObjectKey, caller: &Caller<'_>) -> Decided {
+        let Caller { taker, presented, object, .. } = *caller;
         for _ in 0..MAX_FLIGHTS {
             if let Some(stored) = self.parts.store.get(&key).await {
                 return match self.prove_stored(&stored, presented).await {
-                    Ok(()) => Decided::Opened(self.opened_stored(&stored, taker, presented)),
+                    Ok(()) => Decided::Opened(self.opened_stored(&stored, caller).await),
                     Err(words) => Decided::Refused(words),
                 };
             }
@@ -269,14 +272,15 @@ impl Inner {
         }
     }
 
-    fn opened_stored(
-        &self,
-        stored: &Stored,
-        taker: &v1::NodeIdentity,
-        presented: &Presented,
-    ) -> Box<v1::Opened> {
+    async fn opened_stored(&self, stored: &Stored, caller: &Caller<'_>) -> Box<v1::Opened> {
+        if let Some(content) = small(stored, caller.content_bytes).await {
+            self.takers.note(stored.key(), caller.taker);
+            let upstream = caller.presented.upstream.clone();
+            let layout = Some(stored.layout().into());
+            return Box::new(v1::Opened { content, upstream, layout, complete: true, ..Default::default() });
+        }
         let media = stored.media();
-        let mut opened = self.opened((stored.key(), 0), taker, presented);
+        let mut opened = self.opened((stored.key(), 0), caller.taker, caller.presented);
         opened.layout = Some(stored.layout().into());
         opened.complete = true;
         opened.content_type = media.content_type.unwrap_or_default();
@@ -340,6 +344,15 @@ impl Inner {
     }
 }
 
+/// One caller and what it asks for.
+struct Caller<'a> {
+    taker: &'a v1::NodeIdentity,
+    presented: &'a Presented,
+    object: &'a v1::OpenObject,
+    /// Up to so many bytes are taken along with the decision.
+    content_bytes: u64,
+}
+
 /// A place on a read.
 struct Ride {
     flight: Arc<Flight>,
@@ -356,6 +369,14 @@ impl Drop for Landing {
     fn drop(&mut self) {
         self.inner.land(&self.flight, End::Failed(later("the seed is leaving", 1)));
     }
+}
+
+/// All of an object that is no larger than `most`, and not empty; only what a digest names can be taken without a grant.
+async fn small(stored: &Stored, most: u64) -> Option<Bytes> {
+    let size = stored.key().oid().map(|_| stored.size()).filter(|size| (1..=most).contains(size))?;
+    let content = stored.read(0, usize::try_from(size).ok()?).await.ok()?;
+    // The buffer it was read into is far larger and goes back.
+    (u64::try_from(content.len()).ok() == Some(size)).then(|| Bytes::copy_from_slice(&content))
 }
 
 fn refused(status: u32, message: &str) -> v1::Refusal {

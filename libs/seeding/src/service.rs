@@ -19,6 +19,8 @@ use crate::seeding::{Decided, Seeding};
 const MAX_OBJECTS: usize = 10_000;
 /// Objects of one call decided at once: the reads themselves have their own bound.
 const AT_ONCE: usize = 64;
+/// Objects of at most so many bytes travel in their replies: less than a second exchange for them would take.
+const MAX_CONTENT_BYTES: u32 = 16 << 10;
 /// Keys of one survey.
 const MAX_SURVEYED: usize = 10_000;
 
@@ -32,10 +34,11 @@ impl Seeding {
         }
         let (seeding, span) = (self.clone(), tracing::Span::current());
         let taker = std::sync::Arc::new(taker);
+        let content_bytes = request.content_bytes.min(MAX_CONTENT_BYTES).into();
         let decided = futures::stream::iter(request.objects).map(move |object| {
             let (seeding, taker) = (seeding.clone(), std::sync::Arc::clone(&taker));
             let open = async move {
-                let outcome = seeding.open(&taker, &object).await;
+                let outcome = seeding.open(&taker, &object, content_bytes).await;
                 Ok(v1::OpenReply { key: object.key, outcome: Some(outcome.into()) })
             };
             // The replies are polled outside of the call's own span.

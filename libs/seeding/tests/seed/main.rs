@@ -12,6 +12,7 @@
 mod faults;
 mod proof;
 mod ring;
+mod small;
 mod upstream;
 
 use std::sync::Arc;
@@ -122,6 +123,15 @@ impl Bench {
     }
 
     pub(crate) async fn open_as(&self, taker: &str, key: ObjectKey, credential: v1::Credential) -> Outcome {
+        self.ask(taker, key, credential, 0).await
+    }
+
+    /// Opened by a taker that wants up to so many bytes of content with the reply.
+    pub(crate) async fn open_with(&self, key: ObjectKey, credential: v1::Credential, bytes: u32) -> Outcome {
+        self.ask("daemon-1", key, credential, bytes).await
+    }
+
+    async fn ask(&self, taker: &str, key: ObjectKey, credential: v1::Credential, bytes: u32) -> Outcome {
         let taker = v1::NodeIdentity {
             id: taker.to_owned(),
             tenant: "t".to_owned(),
@@ -135,7 +145,7 @@ impl Bench {
             urgent: true,
             begun: false,
         };
-        let request = v1::OpenRequest { taker: Some(taker), objects: vec![object] };
+        let request = v1::OpenRequest { taker: Some(taker), objects: vec![object], content_bytes: bytes };
         let mut replies = self.seeding.open(request).await.unwrap();
         replies.next().await.unwrap().unwrap().outcome.unwrap()
     }

@@ -237,7 +237,7 @@ async fn another_tenant_is_opened_nothing() {
     let bench = Bench::new(&[]).await;
     let taker = v1::NodeIdentity { id: "d".to_owned(), tenant: "other".to_owned(), ..Default::default() };
     let object = v1::OpenObject { key: Some(key_of(b"x").into()), ..Default::default() };
-    let request = v1::OpenRequest { taker: Some(taker), objects: vec![object] };
+    let request = v1::OpenRequest { taker: Some(taker), objects: vec![object], content_bytes: 0 };
     let reply = bench.seeding.open(request).await.unwrap().next().await.unwrap().unwrap();
     assert_eq!(refusal(reply.outcome.unwrap()).status, 403);
 }

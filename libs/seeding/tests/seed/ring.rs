@@ -94,7 +94,7 @@ fn request(key: darner_lfs::ObjectKey, url: &str) -> v1::OpenRequest {
     let taker = v1::NodeIdentity { id: "daemon-1".to_owned(), tenant: "t".to_owned(), ..Default::default() };
     let object =
         v1::OpenObject { key: Some(key.into()), credential: Some(credential(url)), ..Default::default() };
-    v1::OpenRequest { taker: Some(taker), objects: vec![object] }
+    v1::OpenRequest { taker: Some(taker), objects: vec![object], content_bytes: 0 }
 }
 
 fn content_requests(seeds: &[Seed]) -> u64 {

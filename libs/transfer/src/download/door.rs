@@ -278,6 +278,7 @@ impl Door {
         v1::OpenRequest {
             taker: Some(self.cluster.introduction()),
             objects: wanted.iter().map(object).collect(),
+            content_bytes: 0,
         }
     }
 }

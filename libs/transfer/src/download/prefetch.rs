@@ -1,14 +1,18 @@
-//! Fetching what a Batch named before git asks for it: small objects in bundles, big ones as downloads.
+//! Fetching what a Batch named before git asks for it: tiny objects with the seed's replies, small ones in bundles, big
+//! ones as downloads. One question carries a whole Batch, and what is answered is kept while the rest is still read.
 //!
 //! The handle is the caller's interest: dropped, whatever has not begun is forgotten.
 
 use std::collections::HashMap;
+use std::future::ready;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use darner_lfs::ObjectKey;
 use darner_lfs::layout::MIN_PIECE_BYTES;
 use darner_proto::v1::open_reply::Outcome;
 use darner_proto::{convert, v1};
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -16,8 +20,14 @@ use super::{Downloads, Wanted};
 
 /// Objects opened in one request to a seed.
 const PER_OPEN: usize = 100;
+/// Objects of at most so many bytes are asked to come with the replies.
+const CONTENT_BYTES: u32 = 16 << 10;
 /// Objects taken in one bundle.
 const PER_BUNDLE: usize = 32;
+/// Bundles of one question under way at once.
+const BUNDLES_AT_ONCE: usize = 4;
+/// Objects of one bundle handed to the store at once.
+const KEPT_AT_ONCE: usize = 8;
 /// Big downloads of one prefetch at a time.
 const BIG_AT_ONCE: usize = 4;
 
@@ -37,21 +47,30 @@ impl Prefetch {
 /// Marks objects as expected while it lives: a GET for one waits for it instead of asking again.
 struct Expecting {
     downloads: Downloads,
-    left: HashMap<ObjectKey, watch::Sender<bool>>,
+    left: Mutex<HashMap<ObjectKey, watch::Sender<bool>>>,
 }
 
 impl Expecting {
-    fn settled(&mut self, key: &ObjectKey) {
-        if let Some(sender) = self.left.remove(key) {
+    fn awaits(&self, key: &ObjectKey) -> bool {
+        self.left().contains_key(key)
+    }
+
+    fn settled(&self, key: &ObjectKey) {
+        let sender = self.left().remove(key);
+        if let Some(sender) = sender {
             self.downloads.inner.expected().remove(key);
             sender.send_replace(true);
         }
+    }
+
+    fn left(&self) -> MutexGuard<'_, HashMap<ObjectKey, watch::Sender<bool>>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Expecting {
     fn drop(&mut self) {
-        let keys: Vec<_> = self.left.keys().copied().collect();
+        let keys: Vec<_> = self.left().keys().copied().collect();
         for key in keys {
             self.settled(&key);
         }
@@ -105,7 +124,7 @@ impl Downloads {
             left.insert(wanted.key, sender);
         }
         drop(expected);
-        Expecting { downloads: self.clone(), left }
+        Expecting { downloads: self.clone(), left: Mutex::new(left) }
     }
 
     async fn big(self, wanted: Vec<Wanted>) {
@@ -124,32 +143,41 @@ impl Downloads {
             .await;
     }
 
-    async fn small(self, address: String, wanted: Vec<Wanted>, mut expecting: Expecting) {
+    async fn small(self, address: String, wanted: Vec<Wanted>, expecting: Expecting) {
         let request = self.inner.door.request(&wanted);
-        let sizes: HashMap<ObjectKey, u64> = wanted.iter().filter_map(|w| Some((w.key, w.size?))).collect();
-        let mut replies = match self.inner.door.at(&address).open(request).await {
+        let request = v1::OpenRequest { content_bytes: CONTENT_BYTES, ..request };
+        let replies = match self.inner.door.at(&address).open(request).await {
             Ok(replies) => replies,
             Err(status) => {
                 tracing::debug!(words = status.message(), "a seed does not open a prefetch");
                 return;
             }
         };
-        let mut bundle: Vec<(ObjectKey, v1::Opened)> = Vec::new();
-        while let Some(Ok(reply)) = replies.next().await {
+        let replies = until_broken(replies).ready_chunks(PER_BUNDLE);
+        replies.for_each_concurrent(BUNDLES_AT_ONCE, |replies| self.land(replies, &expecting)).await;
+    }
+
+    /// Keeps what came with the replies, and fetches the rest of what was opened.
+    async fn land(&self, replies: Vec<v1::OpenReply>, expecting: &Expecting) {
+        let (mut bundle, mut kept) = (Vec::new(), Vec::new());
+        for reply in replies {
             let Ok(key) = convert::key(reply.key.as_ref()) else { continue };
             match reply.outcome {
-                Some(Outcome::Opened(opened)) if sizes.contains_key(&key) => bundle.push((key, opened)),
+                Some(Outcome::Opened(opened)) if expecting.awaits(&key) => {
+                    if opened.content.is_empty() {
+                        bundle.push((key, opened));
+                    } else {
+                        kept.push(self.keep((key, opened.content), opened.upstream, expecting));
+                    }
+                }
                 _ => expecting.settled(&key),
             }
-            if bundle.len() >= PER_BUNDLE {
-                self.take(std::mem::take(&mut bundle), &mut expecting).await;
-            }
         }
-        self.take(bundle, &mut expecting).await;
+        tokio::join!(futures::future::join_all(kept), self.take(bundle, expecting));
     }
 
     /// One bundle from the seed that opened; what is missing in it is left to the GET that wants it.
-    async fn take(&self, bundle: Vec<(ObjectKey, v1::Opened)>, expecting: &mut Expecting) {
+    async fn take(&self, bundle: Vec<(ObjectKey, v1::Opened)>, expecting: &Expecting) {
         let Some(seed) = bundle.first().and_then(|(_, opened)| opened.seed.clone()) else { return };
         let upstreams: HashMap<ObjectKey, String> =
             bundle.iter().map(|(key, opened)| (*key, opened.upstream.clone())).collect();
@@ -161,30 +189,41 @@ impl Downloads {
             items: bundle.into_iter().map(item).collect(),
             node: self.inner.parts.cluster.identity().id.clone(),
         };
-        let mut entries = match self.inner.parts.links.peer(&seed).bundle(request).await {
-            Ok(entries) => entries,
-            Err(error) => {
-                tracing::debug!(%error, "a bundle did not come");
-                for key in upstreams.keys() {
-                    expecting.settled(key);
-                }
-                return;
+        match self.inner.parts.links.peer(&seed).bundle(request).await {
+            Ok(entries) => {
+                let here = until_broken(entries).filter_map(|entry| ready(here(entry)));
+                let keep = |(key, content): (ObjectKey, Bytes)| {
+                    let upstream = upstreams.get(&key).cloned().unwrap_or_default();
+                    self.keep((key, content), upstream, expecting)
+                };
+                here.for_each_concurrent(KEPT_AT_ONCE, keep).await;
             }
-        };
-        while let Some(Ok(entry)) = entries.next().await {
-            let Ok(key) = convert::key(entry.key.as_ref()) else { continue };
-            if entry.status() == v1::BundleStatus::Here
-                && let Some(oid) = key.oid()
-            {
-                let upstream = upstreams.get(&key).map(String::as_str);
-                if let Err(error) = self.inner.parts.store.put(oid, entry.content, upstream).await {
-                    tracing::debug!(%key, %error, "an object of a bundle is not kept");
-                }
-            }
-            expecting.settled(&key);
+            Err(error) => tracing::debug!(%error, "a bundle did not come"),
         }
         for key in upstreams.keys() {
             expecting.settled(key);
         }
     }
+
+    /// Keeps an object that came whole, if it is what its name says.
+    async fn keep(&self, (key, content): (ObjectKey, Bytes), upstream: String, expecting: &Expecting) {
+        if let Some(oid) = key.oid() {
+            let upstream = Some(upstream.as_str()).filter(|upstream| !upstream.is_empty());
+            if let Err(error) = self.inner.parts.store.put(oid, content, upstream).await {
+                tracing::debug!(%key, %error, "an object that came ahead is not kept");
+            }
+        }
+        expecting.settled(&key);
+    }
+}
+
+/// What an entry brought.
+fn here(entry: v1::BundleEntry) -> Option<(ObjectKey, Bytes)> {
+    let key = convert::key(entry.key.as_ref()).ok()?;
+    (entry.status() == v1::BundleStatus::Here).then_some((key, entry.content))
+}
+
+/// What comes before the stream breaks.
+fn until_broken<T, E>(stream: impl Stream<Item = Result<T, E>>) -> impl Stream<Item = T> {
+    stream.scan((), |(), item| ready(item.ok()))
 }
