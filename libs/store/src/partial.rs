@@ -191,6 +191,11 @@ impl Partial {
         self.growing.hash_more()
     }
 
+    /// Whether `hash_more` would find something to hash. Cheap: asked before a thread is taken for it.
+    pub fn has_unhashed(&self) -> bool {
+        self.growing.has_unhashed()
+    }
+
     /// Makes it a finished object: hashes what is left, compares, moves the file. Blocks. A mismatch leaves the
     /// partial for the caller to `reset`; a disk that damaged pieces makes it incomplete instead.
     pub fn finish(&self) -> Result<Outcome, FinishError> {

@@ -124,6 +124,19 @@ impl Body {
         }
     }
 
+    /// Reads into this space from an offset, as far as it goes (in memory: within one piece); how many bytes.
+    pub(crate) fn fill(&self, layout: &Layout, offset: u64, space: &mut [u8]) -> io::Result<usize> {
+        if let Self::File { .. } = self {
+            return read::fill(self.file()?.as_ref(), space, offset);
+        }
+        let end = offset.saturating_add(u64::try_from(space.len()).unwrap_or(u64::MAX));
+        let bytes = self.in_memory_range(layout, &(offset..end));
+        if let Some(space) = space.get_mut(..bytes.len()) {
+            space.copy_from_slice(&bytes);
+        }
+        Ok(bytes.len())
+    }
+
     /// Bytes in memory, up to the end of their piece.
     pub(crate) fn in_memory_range(&self, layout: &Layout, range: &Range<u64>) -> Bytes {
         let Self::Memory(pieces) = self else { return Bytes::new() };

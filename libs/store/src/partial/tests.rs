@@ -15,7 +15,9 @@ async fn pieces_in_any_order_become_a_finished_object() {
     for piece in [3, 1, 0] {
         write_piece(&partial, &bytes, piece);
     }
+    assert!(partial.has_unhashed());
     assert!(partial.hash_more() && !partial.hash_more(), "as far as the first missing piece");
+    assert!(!partial.has_unhashed());
     assert!(matches!(partial.finish(), Err(FinishError::Incomplete { missing: 1 })));
     let stored = fill(&partial, &bytes);
     assert_eq!(read_all(&stored).await.unwrap(), bytes);

@@ -5,12 +5,19 @@
 //!
 //! A piece that is lost after it was hashed makes the hash start over (`rehash` of the state says so).
 
+use std::io;
+use std::ops::Range;
 use std::sync::TryLockError;
 
-use darner_lfs::{Oid, PieceDigest, PieceIndex, RunningSha256};
+use darner_lfs::verify::RunningPiece;
+use darner_lfs::{Layout, Oid, PieceDigest, PieceIndex, RunningSha256};
 
 use super::growing::Growing;
 use crate::guard::lock;
+
+/// Bytes read and hashed at a time: they stay in a core's own cache between the two. A whole piece at a time costs a
+/// fresh buffer, and the page faults of it, per piece.
+const STEP_BYTES: usize = 256 << 10;
 
 /// How far the hash is.
 #[derive(Debug, Default)]
@@ -18,6 +25,7 @@ pub(crate) struct Trail {
     hash: RunningSha256,
     next: PieceIndex,
     rehash: u64,
+    buffer: Vec<u8>,
 }
 
 impl Growing {
@@ -38,6 +46,7 @@ impl Growing {
     /// The digest of the whole, when every piece is here and went into it.
     pub(crate) fn hash_all(&self, trail: &mut Trail) -> Option<Oid> {
         while self.hash_one(trail) {}
+        trail.buffer = Vec::new();
         let complete = self.look(|growth| growth.missing() == 0 && growth.rehash() == trail.rehash);
         complete.then(|| trail.hash.clone().finish())
     }
@@ -59,6 +68,15 @@ impl Growing {
         damaged
     }
 
+    /// Whether there is a whole piece that did not go into the hash yet.
+    pub(crate) fn has_unhashed(&self) -> bool {
+        let Ok(trail) = self.trail.try_lock() else { return false };
+        self.look(|growth| {
+            let next = if growth.rehash() == trail.rehash { trail.next } else { 0 };
+            growth.outcome().is_none() && growth.whole().contains(next)
+        })
+    }
+
     fn hash_one(&self, trail: &mut Trail) -> bool {
         let step = self.look(|growth| {
             if growth.rehash() != trail.rehash {
@@ -70,10 +88,9 @@ impl Growing {
             range.map(|range| (layout, range, growth.to_prove(trail.next)))
         });
         let Some((layout, range, to_prove)) = step else { return false };
-        let full = usize::try_from(range.end - range.start).ok();
-        let bytes = match self.body().range(&layout, &range) {
-            Ok(bytes) if Some(bytes.len()) == full => bytes,
-            Ok(_) => {
+        match self.with_piece(trail, (&layout, &range), to_prove) {
+            Ok(Some(hash)) => trail.hash = hash,
+            Ok(None) => {
                 self.lose(trail.next);
                 return false;
             }
@@ -81,18 +98,42 @@ impl Growing {
                 tracing::warn!(%error, key = %self.key(), "a partial cannot be read");
                 return false;
             }
-        };
-        if let Some(expected) = to_prove {
-            if PieceDigest::of(&bytes) != expected {
-                self.lose(trail.next);
-                return false;
-            }
+        }
+        if to_prove.is_some() {
             self.change(|state| state.growth.prove(trail.next));
         }
-        trail.hash.update(&bytes);
         trail.next += 1;
         self.hashed_to(range.end);
         true
+    }
+
+    /// The hash with one piece more; `None` when the piece is cut short, or not what it is expected to be.
+    fn with_piece(
+        &self,
+        trail: &mut Trail,
+        (layout, range): (&Layout, &Range<u64>),
+        expected: Option<PieceDigest>,
+    ) -> io::Result<Option<RunningSha256>> {
+        let mut hash = trail.hash.clone();
+        let mut piece = expected.map(|_| RunningPiece::default());
+        let length = usize::try_from(range.end - range.start).unwrap_or(STEP_BYTES).min(STEP_BYTES);
+        if trail.buffer.len() < length {
+            trail.buffer.resize(length, 0);
+        }
+        let mut at = range.start;
+        while at < range.end {
+            let wanted = usize::try_from(range.end - at).unwrap_or(STEP_BYTES).min(trail.buffer.len());
+            let space = trail.buffer.get_mut(..wanted).unwrap_or_default();
+            if self.body().fill(layout, at, space)? < wanted {
+                return Ok(None);
+            }
+            hash.update(space);
+            if let Some(piece) = &mut piece {
+                piece.update(space);
+            }
+            at = at.saturating_add(u64::try_from(wanted).unwrap_or(u64::MAX));
+        }
+        Ok((piece.map(|piece| piece.digest()) == expected).then_some(hash))
     }
 
     fn hashed_to(&self, offset: u64) {
