@@ -68,7 +68,16 @@ impl Job {
         };
         let mut press = Press { writer: Some(writer), writing: None, gathered: Vec::new(), bytes: 0 };
         let mut written: u64 = 0;
-        while let Some(chunk) = self.wait(chunks.next()).await? {
+        loop {
+            let is_waiting = press.is_waiting();
+            let chunk = tokio::select! {
+                settled = press.settle(), if is_waiting => {
+                    settled.and_then(|()| press.start()).map_err(Miss::Store)?;
+                    continue;
+                }
+                chunk = self.wait(chunks.next()) => chunk?,
+            };
+            let Some(chunk) = chunk else { break };
             let chunk = chunk.map_err(missed)?;
             written = written.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
             if written > range.end - range.start {
@@ -175,12 +184,10 @@ impl Press {
     async fn take(&mut self, chunk: Bytes) -> Result<(), WriteError> {
         self.bytes += chunk.len();
         self.gathered.push(chunk);
-        let idle = self.writing.as_ref().is_none_or(JoinHandle::is_finished);
-        if idle || self.bytes >= GATHER_BYTES {
+        if self.bytes >= GATHER_BYTES {
             self.settle().await?;
-            self.start()?;
         }
-        Ok(())
+        if self.writing.is_none() { self.start() } else { Ok(()) }
     }
 
     async fn close(mut self) -> Result<PieceWriter, WriteError> {
@@ -190,10 +197,18 @@ impl Press {
         self.writer.ok_or(WriteError::Stale)
     }
 
+    /// Whether bytes that came wait for the thread that writes the ones before: they go on when it is free, also when
+    /// no more come.
+    fn is_waiting(&self) -> bool {
+        self.writing.is_some() && !self.gathered.is_empty()
+    }
+
+    /// Waits for the writing thread. May be dropped while it waits.
     async fn settle(&mut self) -> Result<(), WriteError> {
-        if let Some(writing) = self.writing.take() {
-            let written = writing.await.map_err(|_panicked| WriteError::Stale)?;
-            self.writer = Some(written?);
+        if let Some(writing) = &mut self.writing {
+            let written = writing.await;
+            self.writing = None;
+            self.writer = Some(written.map_err(|_panicked| WriteError::Stale)??);
         }
         Ok(())
     }

@@ -24,11 +24,16 @@ impl Conductor {
             let mut changes = partial.subscribe();
             loop {
                 changes.borrow_and_update();
-                let step = partial.clone();
-                match tokio::task::spawn_blocking(move || step.hash_more()).await {
-                    Ok(true) => {}
-                    Ok(false) if changes.changed().await.is_ok() => {}
-                    _ => return,
+                if partial.has_unhashed() {
+                    let step = partial.clone();
+                    match tokio::task::spawn_blocking(move || step.hash_more()).await {
+                        Ok(true) => continue,
+                        Ok(false) => {}
+                        Err(_panicked) => return,
+                    }
+                }
+                if changes.changed().await.is_err() {
+                    return;
                 }
             }
         });
