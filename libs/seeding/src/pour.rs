@@ -1,7 +1,13 @@
 //! From an origin's answer into a growing object, piece by piece, each attested as it completes.
 //!
 //! Owns: the position in the object and the one open piece, both of which survive a cut. Never: the choice of a
-//! credential. Bytes already here are skipped when an origin begins at the start again.
+//! credential. Bytes already here are skipped when an origin begins at the start again. Writing, digests and signatures
+//! are done on a thread that may block, while the next bytes arrive: done beside the sockets they would keep every
+//! taker waiting for its turn.
+
+mod pen;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use darner_lfs::PieceDigest;
@@ -9,8 +15,15 @@ use darner_origin::{OriginError, Reading};
 use darner_proto::v1;
 use darner_store::{Partial, PieceWriter, WriteError};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use crate::statements::{Scribe, Subject, told};
+use pen::Pen;
+
+/// Bytes gathered while the ones before are being written; a full hand slows the origin.
+const GATHER_BYTES: usize = 512 << 10;
+/// Up to this many bytes a write is cheaper done at once than handed over.
+const INLINE_BYTES: usize = 64 << 10;
 
 /// Why bytes stopped coming.
 #[derive(Debug, thiserror::Error)]
@@ -32,25 +45,40 @@ pub(crate) struct Pour {
     pub(crate) partial: Partial,
     pub(crate) reading: u64,
     /// Wakes whoever hashes along.
-    pub(crate) hashing: std::sync::Arc<Notify>,
+    pub(crate) hashing: Arc<Notify>,
     scribe: Scribe,
     /// How much of a memory-backed object is kept.
     window_bytes: u64,
-    writer: Option<PieceWriter>,
+    /// With the writing thread while that writes.
+    pen: Option<Pen>,
+    writing: Option<JoinHandle<(Pen, Result<(), PourError>)>>,
+    gathered: Vec<Bytes>,
+    gathered_bytes: usize,
+    /// The next byte to come.
     at: u64,
 }
 
 impl Pour {
     pub(crate) fn new(partial: Partial, (reading, window_bytes): (u64, u64), scribe: Scribe) -> Self {
-        let hashing = std::sync::Arc::default();
-        let pour = Self { partial, reading, hashing, scribe, window_bytes, writer: None, at: 0 };
+        let pour = Self {
+            partial,
+            reading,
+            hashing: Arc::default(),
+            scribe,
+            window_bytes,
+            pen: None,
+            writing: None,
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            at: 0,
+        };
         pour.announce();
         pour
     }
 
     /// Forgets everything that came.
     pub(crate) fn begin_anew(&mut self, why: &str, reading: u64) {
-        self.writer = None;
+        self.pen = None;
         self.at = 0;
         self.reading = reading;
         self.partial.reset(why);
@@ -81,7 +109,8 @@ impl Pour {
         }
         let (layout, holding) = (self.partial.layout(), self.partial.holding());
         let first = holding.first_missing();
-        let from = if self.writer.is_some() { self.at } else { layout.piece_start(first) };
+        let is_open = self.pen.as_ref().is_some_and(Pen::is_open);
+        let from = if is_open { self.at } else { layout.piece_start(first) };
         let next_held = holding.iter().find(|piece| *piece > layout.piece_of(from));
         Some((from, next_held.map(|piece| layout.piece_start(piece))))
     }
@@ -92,53 +121,124 @@ impl Pour {
             // The whole object again: the bytes of the open piece are skipped with the rest.
             tracing::debug!(key = %self.partial.key(), from, "the origin began at the start again");
         }
-        if self.writer.is_none() {
+        if !self.pen.as_ref().is_some_and(Pen::is_open) {
             self.at = from;
+            let mut pen = Pen::new(self, from);
+            if !self.partial.is_volatile() {
+                pen.begin();
+            }
+            self.pen = Some(pen);
         }
+        let drained = self.drain(answer).await;
+        // What came before a cut is written, too.
+        let written = self.settle().await;
+        self.at = self.pen.as_ref().map_or(from, Pen::at);
+        drained.and(written)?;
+        if self.partial.layout().size().is_none() {
+            self.partial.fix_size(self.at);
+            self.pen.iter_mut().try_for_each(Pen::complete)?;
+        }
+        Ok(())
+    }
+
+    async fn drain(&mut self, answer: &mut Reading) -> Result<(), PourError> {
         let mut position = answer.start;
-        while let Some(bytes) = answer.next().await? {
+        loop {
+            let is_waiting = self.writing.is_some() && !self.gathered.is_empty();
+            let next = tokio::select! {
+                written = self.written(), if is_waiting => {
+                    written?;
+                    self.hand_over()?;
+                    continue;
+                }
+                next = answer.next() => next?,
+            };
+            let Some(bytes) = next else { return Ok(()) };
             let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             let skip = self.at.saturating_sub(position).min(length);
             position += length;
+            self.at += length - skip;
             let skip = usize::try_from(skip).unwrap_or(usize::MAX);
             self.write(bytes.slice(skip.min(bytes.len())..)).await?;
         }
-        if self.partial.layout().size().is_none() {
-            self.partial.fix_size(self.at);
-            self.complete()?;
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), PourError> {
+        if self.partial.is_volatile() {
+            return self.keep_in_memory(bytes).await;
         }
+        self.gathered_bytes += bytes.len();
+        self.gathered.push(bytes);
+        if self.gathered_bytes >= GATHER_BYTES {
+            self.written().await?;
+        }
+        if self.writing.is_none() { self.hand_over() } else { Ok(()) }
+    }
+
+    /// Writes what was gathered: at once where it is little, else on another thread.
+    fn hand_over(&mut self) -> Result<(), PourError> {
+        let Some(mut pen) = self.pen.take() else { return Err(WriteError::Stale.into()) };
+        let (gathered, bytes) = (std::mem::take(&mut self.gathered), self.gathered_bytes);
+        self.gathered_bytes = 0;
+        if bytes <= INLINE_BYTES {
+            let written = gathered.into_iter().try_for_each(|bytes| pen.write(bytes));
+            self.pen = Some(pen);
+            return written;
+        }
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            let written = gathered.into_iter().try_for_each(|bytes| pen.write(bytes));
+            (pen, written)
+        }));
         Ok(())
     }
 
-    async fn write(&mut self, mut bytes: Bytes) -> Result<(), PourError> {
+    /// Waits for the writing thread. May be dropped while it waits.
+    async fn written(&mut self) -> Result<(), PourError> {
+        let Some(writing) = &mut self.writing else { return Ok(()) };
+        let ended = writing.await;
+        self.writing = None;
+        let written = match ended {
+            Ok((pen, written)) => {
+                self.pen = Some(pen);
+                written
+            }
+            Err(_panicked) => Err(WriteError::Stale.into()),
+        };
+        if written.is_err() {
+            // What came behind has lost its place.
+            self.gathered.clear();
+            self.gathered_bytes = 0;
+        }
+        written
+    }
+
+    async fn settle(&mut self) -> Result<(), PourError> {
+        self.written().await?;
+        if !self.gathered.is_empty() {
+            self.hand_over()?;
+        }
+        self.written().await
+    }
+
+    /// A memory-backed object first lets go of old pieces, which may take until its readers went on.
+    async fn keep_in_memory(&mut self, mut bytes: Bytes) -> Result<(), PourError> {
         while !bytes.is_empty() {
-            let layout = self.partial.layout();
-            let piece = layout.piece_of(self.at);
-            let range = layout.piece_range(piece).ok_or(PourError::TooLong)?;
-            if self.writer.is_none() && self.at == range.start {
-                self.writer = self.begin(piece, range.end).await;
+            let due = self.pen.as_ref().map(Pen::due).transpose()?.flatten();
+            let taken = match due {
+                Some((piece, end)) => Some(self.room_for(piece, end).await),
+                None => None,
+            };
+            let Some(pen) = &mut self.pen else { return Err(WriteError::Stale.into()) };
+            if let Some(writer) = taken {
+                pen.open(writer);
             }
-            let room = usize::try_from(range.end - self.at).unwrap_or(usize::MAX);
-            let part = bytes.split_to(room.min(bytes.len()));
-            if let Some(writer) = &mut self.writer {
-                writer.write(&part)?;
-            }
-            self.at += u64::try_from(part.len()).unwrap_or(u64::MAX);
-            if self.at == range.end {
-                if self.writer.is_none() {
-                    self.vouch(piece);
-                }
-                self.complete()?;
-            }
+            pen.part(&mut bytes)?;
         }
         Ok(())
     }
 
-    /// Takes the piece for writing; `None` when it is here already. A memory-backed object first lets go of old pieces.
-    async fn begin(&self, piece: u32, end: u64) -> Option<PieceWriter> {
-        if !self.partial.is_volatile() {
-            return self.partial.begin(piece, true);
-        }
+    /// Takes the piece for writing; `None` when it is here already.
+    async fn room_for(&self, piece: u32, end: u64) -> Option<PieceWriter> {
         let mut changes = self.partial.subscribe();
         loop {
             changes.borrow_and_update();
@@ -155,27 +255,11 @@ impl Pour {
         }
     }
 
-    /// The open piece is whole: name its digest and sign it.
-    fn complete(&mut self) -> Result<(), PourError> {
-        let Some(writer) = self.writer.take() else { return Ok(()) };
-        let piece = writer.piece();
-        writer.finish(None)?;
-        self.vouch(piece);
-        self.hashing.notify_one();
-        Ok(())
-    }
-
-    /// Signs a piece that somebody else wrote meanwhile (a daemon's own download, while it acts as a seed).
-    fn vouch(&self, piece: u32) {
-        if let Some(digest) = self.partial.digest(piece).filter(|_| self.partial.has(piece)) {
-            self.say(piece, &[digest], v1::AttestationState::Provisional);
-        }
-    }
-
     /// Signs what is here and was not signed by this read: pieces of an earlier life of this process.
     pub(crate) fn attest_held(&self) {
+        let pen = Pen::new(self, 0);
         for piece in self.partial.holding().iter() {
-            self.vouch(piece);
+            pen.vouch(piece);
         }
     }
 
@@ -188,17 +272,24 @@ impl Pour {
     pub(crate) fn confirmed(&self) -> Option<v1::Attestation> {
         let pieces = 0..self.partial.layout().piece_count()?;
         let digests: Option<Vec<PieceDigest>> = pieces.map(|piece| self.partial.digest(piece)).collect();
-        Some(self.scribe.attest(&self.subject(), 0, &digests?, v1::AttestationState::Confirmed))
-    }
-
-    fn subject(&self) -> Subject {
-        Subject { key: self.partial.key(), layout: self.partial.layout(), reading: self.reading }
+        let subject = Subject::of(&self.partial, self.reading);
+        Some(self.scribe.attest(&subject, 0, &digests?, v1::AttestationState::Confirmed))
     }
 
     fn say(&self, first: u32, digests: &[PieceDigest], state: v1::AttestationState) {
-        let said = self.scribe.attest(&self.subject(), first, digests, state);
-        if !self.partial.attest(first, digests, told(&said), self.reading, &self.scribe.node.id) {
-            tracing::warn!(key = %self.partial.key(), first, "a statement of this seed was not taken by its own store");
-        }
+        say(&self.scribe, (&self.partial, self.reading), (first, digests), state);
+    }
+}
+
+/// Signs a statement and gives it to the object's own watchers.
+fn say(
+    scribe: &Scribe,
+    (partial, reading): (&Partial, u64),
+    (first, digests): (u32, &[PieceDigest]),
+    state: v1::AttestationState,
+) {
+    let said = scribe.attest(&Subject::of(partial, reading), first, digests, state);
+    if !partial.attest(first, digests, told(&said), reading, &scribe.node.id) {
+        tracing::warn!(key = %partial.key(), first, "a statement of this seed was not taken by its own store");
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use darner_chassis::sign::Signer;
 use darner_lfs::{Layout, ObjectKey, PieceDigest, PieceIndex};
 use darner_proto::{attestation, grant, v1};
+use darner_store::Partial;
 use prost::Message as _;
 
 /// A grant outlives its credential up to this: a download that began in time may end, and a revoked right is gone a
@@ -27,6 +28,13 @@ pub(crate) struct Subject {
     pub(crate) key: ObjectKey,
     pub(crate) layout: Layout,
     pub(crate) reading: u64,
+}
+
+impl Subject {
+    /// A read of what grows here.
+    pub(crate) fn of(partial: &Partial, reading: u64) -> Self {
+        Self { key: partial.key(), layout: partial.layout(), reading }
+    }
 }
 
 impl Scribe {
