@@ -102,6 +102,15 @@ fn target(object: &Value) -> anyhow::Result<Target> {
     Target::parse(action.get("href").and_then(Value::as_str).context("href")?, headers)
 }
 
+/// CPU seconds a process has used; Linux counts them in hundredths.
+pub(crate) fn cpu_s(pid: u64) -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').context("a command in brackets")?;
+    let mut ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    let (user, system) = (ticks.next().context("utime")??, ticks.next().context("stime")??);
+    Ok((user + system) / 100.0)
+}
+
 /// Resident memory of a process, MiB: now, and at its highest.
 pub(crate) fn rss_mib(pid: u64) -> anyhow::Result<(f64, f64)> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;

@@ -7,6 +7,7 @@ mod bench;
 mod client;
 mod cluster;
 mod nginx;
+mod pages;
 mod pipeline;
 mod table;
 

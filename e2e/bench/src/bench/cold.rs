@@ -3,7 +3,9 @@
 use darner_e2e::origin::switches::Switch;
 
 use super::{Setting, Stage, first};
-use crate::client::{Target, Took};
+use crate::client::{Target, Took, gib};
+use crate::cluster::cpu_s;
+use crate::pages;
 use crate::table::Row;
 
 const ONE: u64 = 256 << 20;
@@ -17,15 +19,23 @@ pub(super) fn one(setting: &Setting) -> anyhow::Result<Vec<Row>> {
         let cluster = stage.cluster(setting, 1)?;
         let (ours, direct) = (stage.through(&cluster, 0)?, stage.direct()?);
         let (mut whole, mut first_byte) = (Vec::new(), Vec::new());
+        let (pids, mut used) = (cluster.pids(), Vec::new());
         for (ours, direct) in ours.iter().zip(&direct) {
             // The bucket of a switch is shared and fills while nobody reads: set anew before each.
-            let (direct, ours) = (shaped(&stage, shape, direct)?, shaped(&stage, shape, ours)?);
+            let direct = shaped(&stage, shape, direct)?;
+            pages::touch(stage.scratch.path(), 4 * ONE)?;
+            let before = cpu(&pids)?;
+            let ours = shaped(&stage, shape, ours)?;
+            used = cpu(&pids)?.into_iter().zip(before).map(|(now, before)| now - before).collect();
             whole.push(ours.whole.as_secs_f64() / direct.whole.as_secs_f64());
             first_byte.push((ours.first_byte.as_secs_f64() - direct.first_byte.as_secs_f64()) * 1000.0);
         }
         let row =
             |what, must, aim, samples, unit| Row { what, must, aim, samples, unit, note: String::new() };
-        rows.push(row(format!("cold 256 MiB / direct, origin {name}"), must, "1.00", whole, "x"));
+        let spent = pids.iter().zip(&used).map(|((part, _), used)| format!("{part} {:.2}", used / gib(ONE)));
+        let note = format!("last round, CPU-s per GiB: {}", spent.collect::<Vec<_>>().join(", "));
+        let what = format!("cold 256 MiB / direct, origin {name}");
+        rows.push(Row { note, ..row(what, must, "1.00", whole, "x") });
         rows.push(row(
             format!("its first byte, later than direct, origin {name}"),
             "20 ms",
@@ -35,6 +45,10 @@ pub(super) fn one(setting: &Setting) -> anyhow::Result<Vec<Row>> {
         ));
     }
     Ok(rows)
+}
+
+fn cpu(pids: &[(String, u64)]) -> anyhow::Result<Vec<f64>> {
+    pids.iter().map(|(_, pid)| cpu_s(*pid)).collect()
 }
 
 fn shaped(stage: &Stage, bytes_per_second: Option<u64>, target: &Target) -> anyhow::Result<Took> {
