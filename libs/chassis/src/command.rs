@@ -161,6 +161,7 @@ where
     };
     let lived = runtime.block_on(Box::pin(live(name, version, limit, config, service)));
     runtime.shutdown_timeout(RUNTIME_WITHIN);
+    telemetry::drain();
     match lived {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

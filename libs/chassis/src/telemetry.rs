@@ -3,7 +3,8 @@
 //! Owns: the process-wide subscriber (standard error, and a rotated file when one is configured), the log filter that
 //! can be replaced at run time, the span pipeline to an OTLP collector (off by default), the trace context on the
 //! wire. Never: blocks or fails a request: a full disk loses log lines, a dead collector loses spans. Never exports a
-//! URL, query, header or token: attributes pass an allow-list. A kill loses the spans of the last second.
+//! URL, query, header or token: attributes pass an allow-list. A kill loses the log lines of the last milliseconds and
+//! the spans of the last second. Spans are for export: without a collector they are not even made.
 //!
 //! Sampling: a share of traces from their start (`telemetry.sample`, the caller's decision wins); a span with the field
 //! `sample.force = true` takes its whole trace with it; [`force`] and every span that ends in an error keep what this
@@ -17,7 +18,7 @@ use opentelemetry_otlp::{RetryPolicy, WithExportConfig as _, WithTonicConfig as 
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanProcessor};
 use tracing::Subscriber;
-use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt as _};
+use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry, filter, reload};
@@ -26,6 +27,7 @@ use crate::settings::{Log, LogFormat, Otlp, Shared};
 
 mod context;
 mod keep;
+mod lines;
 mod rotated;
 mod sampling;
 
@@ -34,6 +36,9 @@ pub use context::{
     traceparent_of,
 };
 
+pub use lines::drain;
+
+use lines::Lines;
 use rotated::Rotated;
 
 /// Spans wait at most this long for their batch, so that a finished download can be looked up at once.
@@ -64,6 +69,9 @@ pub enum TelemetryError {
     /// `log.file` cannot be written.
     #[error("`log.file`: {0}")]
     File(std::io::Error),
+    /// The thread that writes the log cannot be started.
+    #[error("no thread for the log: {0}")]
+    Thread(std::io::Error),
     /// `telemetry.otlp` is no endpoint.
     #[error("`telemetry.otlp`: {0}")]
     Otlp(String),
@@ -72,9 +80,13 @@ pub enum TelemetryError {
 /// Starts logs and, when an endpoint is configured, traces. Needs a tokio runtime. When the process has a subscriber
 /// already (tests), that one stays.
 pub fn init(service: &'static str, shared: &Shared) -> Result<Telemetry, TelemetryError> {
-    let (subscriber, telemetry) = build(service, shared)?;
+    let lines = lines(&shared.log)?;
+    let (subscriber, telemetry) = build(service, shared, &lines)?;
     match tracing::subscriber::set_global_default(subscriber) {
-        Ok(()) => Ok(telemetry),
+        Ok(()) => {
+            lines.own();
+            Ok(telemetry)
+        }
         Err(_taken) => Ok(Telemetry { filter: None, ..telemetry }),
     }
 }
@@ -82,22 +94,26 @@ pub fn init(service: &'static str, shared: &Shared) -> Result<Telemetry, Telemet
 fn build(
     service: &'static str,
     shared: &Shared,
+    lines: &Lines,
 ) -> Result<(impl Subscriber + Send + Sync + use<>, Telemetry), TelemetryError> {
     let filter = parse(&level(shared))?;
-    let writer = writer(&shared.log)?;
     let spans = match &shared.telemetry.otlp {
         Some(endpoint) => Some(provider(service, exporter(endpoint)?, &shared.telemetry)),
         None => None,
     };
     let (filter, handle) = reload::Layer::new(filter);
     let ansi = shared.log.file.is_none() && std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi);
-    let lines: Box<dyn Layer<Registry> + Send + Sync> = match shared.log.format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    let events = tracing_subscriber::fmt::layer().with_writer(lines.clone()).with_ansi(ansi);
+    let events: Box<dyn Layer<Registry> + Send + Sync> = match shared.log.format {
+        LogFormat::Text => events.boxed(),
+        LogFormat::Json => events.json().flatten_event(true).boxed(),
     };
-    let subscriber = Registry::default().with(lines.with_filter(filter)).with(spans.as_ref().map(span_layer));
-    Ok((subscriber, Telemetry { filter: Some(handle), spans }))
+    // A span that no layer wants costs a comparison. Hence one list of filtered layers: an absent layer beside them
+    // would count as one that wants everything.
+    let no_spans = filter::filter_fn(|of| !of.is_span()).with_max_level_hint(filter::LevelFilter::TRACE);
+    let mut layers = vec![events.with_filter(filter.and(no_spans)).boxed()];
+    layers.extend(spans.as_ref().map(|spans| span_layer(spans).boxed()));
+    Ok((Registry::default().with(layers), Telemetry { filter: Some(handle), spans }))
 }
 
 /// The filter the configuration asks for.
@@ -110,14 +126,14 @@ fn parse(filter: &str) -> Result<EnvFilter, TelemetryError> {
     EnvFilter::try_new(filter).map_err(|error| TelemetryError::Level(format!("{error} in `{filter}`")))
 }
 
-fn writer(log: &Log) -> Result<BoxMakeWriter, TelemetryError> {
-    Ok(match &log.file {
-        Some(path) => {
-            let file = Rotated::open(path).map_err(TelemetryError::File)?;
-            BoxMakeWriter::new(std::io::stderr.and(file))
-        }
-        None => BoxMakeWriter::new(std::io::stderr),
-    })
+/// What writes the lines: to the file first, which nobody else can hold up.
+fn lines(log: &Log) -> Result<Lines, TelemetryError> {
+    let mut sinks: Vec<Box<dyn std::io::Write + Send>> = Vec::new();
+    if let Some(path) = &log.file {
+        sinks.push(Box::new(Rotated::open(path).map_err(TelemetryError::File)?));
+    }
+    sinks.push(Box::new(std::io::stderr()));
+    Lines::start(sinks, log.format).map_err(TelemetryError::Thread)
 }
 
 /// A batching exporter that never makes anybody wait: its channel connects in the background.

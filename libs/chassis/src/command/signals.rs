@@ -42,6 +42,7 @@ async fn leave(mut term: Signal, mut interrupt: Signal, drain: Drain) {
     drain.start();
     let second = next().await;
     tracing::warn!(signal = second, "leaving at once");
+    crate::telemetry::drain();
     std::process::exit(IMPATIENT);
 }
 

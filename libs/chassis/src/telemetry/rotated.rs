@@ -1,14 +1,11 @@
 //! The log file: appended to, rotated, bounded.
 //!
-//! Owns: `core.log`, `core.log.1` .. `core.log.3`. Never: fails or blocks a request for long: a line is one `write`
+//! Owns: `core.log`, `core.log.1` .. `core.log.3`. Never: fails or blocks a request for long: some lines are one `write`
 //! to the page cache; when the disk is full the line is lost. After a crash the file is appended to.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use tracing_subscriber::fmt::MakeWriter;
 
 /// Size at which the file is put aside.
 const MAX_BYTES: u64 = 32 << 20;
@@ -16,12 +13,9 @@ const MAX_BYTES: u64 = 32 << 20;
 /// Files put aside that are kept.
 const KEPT: usize = 3;
 
-/// A log file. Cheap to clone; all clones are the same file.
-#[derive(Clone, Debug)]
-pub(super) struct Rotated(Arc<Mutex<State>>);
-
+/// A log file.
 #[derive(Debug)]
-struct State {
+pub(super) struct Rotated {
     path: PathBuf,
     file: File,
     bytes: u64,
@@ -40,11 +34,9 @@ impl Rotated {
         }
         let file = OpenOptions::new().append(true).create(true).open(path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self(Arc::new(Mutex::new(State { path: path.to_owned(), file, bytes, max_bytes }))))
+        Ok(Self { path: path.to_owned(), file, bytes, max_bytes })
     }
-}
 
-impl State {
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
         if self.bytes > 0 && self.bytes.saturating_add(length) > self.max_bytes {
@@ -77,22 +69,13 @@ impl State {
 
 impl Write for Rotated {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A line that cannot be written is lost: there is no better place to say so.
-        drop(state.append(line));
+        drop(self.append(line));
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Rotated {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
     }
 }
 

@@ -309,7 +309,9 @@ fn lines_go_to_the_file_as_json_and_the_filter_can_be_changed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("daemon/core.log");
     let log = Log { level: Some("warn".to_owned()), format: LogFormat::Json, file: Some(path.clone()) };
-    let (subscriber, telemetry) = build("darner-test", &Shared { log, ..Shared::default() }).unwrap();
+    let lines = lines(&log).unwrap();
+    let shared = Shared { log, ..Shared::default() };
+    let (subscriber, telemetry) = build("darner-test", &shared, &lines).unwrap();
     tracing::subscriber::with_default(subscriber, || {
         assert_eq!(telemetry.level(), "warn");
         tracing::info!(oid = "quiet", "peer task done");
@@ -317,6 +319,7 @@ fn lines_go_to_the_file_as_json_and_the_filter_can_be_changed() {
         tracing::info!(oid = "loud", size = 5, "peer task done");
         assert!(telemetry.set_level("no=such=filter").is_err());
     });
+    lines.drain(Duration::from_secs(60));
     let text = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
