@@ -3,7 +3,7 @@
 //! Owns: the map of objects, the order of eviction, the ledger. Never: I/O; never names as victim what is being read,
 //! pinned or authoritative. After a crash: rebuilt from the index and the directories.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, Weak};
 
 use darner_lfs::ObjectKey;
@@ -32,6 +32,15 @@ pub(crate) struct Finished {
     pub(crate) entry: Entry,
     pub(crate) checked: Arc<Checked>,
     pub(crate) open: Weak<Object>,
+    /// The same, where its content stays in memory; set by [`Shelves::reside`] alone.
+    pub(crate) resident: Option<Arc<Object>>,
+}
+
+impl Finished {
+    /// Whether nobody reads it.
+    fn is_idle(&self) -> bool {
+        self.open.strong_count() == usize::from(self.resident.is_some())
+    }
 }
 
 /// A file without a record.
@@ -62,11 +71,23 @@ impl Held {
     fn may_go(&self) -> bool {
         !self.keep.forever()
             && match &self.what {
-                What::Finished(finished) => finished.open.strong_count() == 0,
+                What::Finished(finished) => finished.is_idle(),
                 What::Partial(growing) => Arc::strong_count(growing) == 1,
                 What::Pending(_) => true,
             }
     }
+}
+
+/// Bytes of small objects in memory.
+const RESIDENT_BYTES: u64 = 32 << 20;
+/// How many of them; one that left early counts until its turn.
+const RESIDENTS: usize = 32_768;
+
+/// The small objects whose content is in memory, oldest first.
+#[derive(Debug, Default)]
+struct Residents {
+    keys: VecDeque<ObjectKey>,
+    bytes: u64,
 }
 
 /// All of it.
@@ -76,6 +97,7 @@ pub(crate) struct Shelves {
     order: BTreeMap<u64, ObjectKey>,
     turn: u64,
     finished: u64,
+    residents: Residents,
     /// Memory-backed partials somebody holds.
     pub(crate) volatile: HashMap<ObjectKey, Weak<Growing>>,
     /// Who takes how much.
@@ -90,6 +112,7 @@ impl Shelves {
             order: BTreeMap::new(),
             turn: 0,
             finished: 0,
+            residents: Residents::default(),
             volatile: HashMap::new(),
             ledger: Ledger::new(limits),
         }
@@ -139,12 +162,36 @@ impl Shelves {
     /// Takes something off the shelf. Its charge stays taken until its file is gone; whether its directories are
     /// empty now.
     pub(crate) fn remove(&mut self, key: &ObjectKey) -> Option<(Held, bool)> {
+        self.let_go(key);
         let held = self.held.remove(key)?;
         self.order.remove(&held.turn);
         self.finished -= u64::from(matches!(held.what, What::Finished(_)));
         let in_tree = !matches!(held.what, What::Partial(_));
         let emptied = in_tree && self.ledger.unshelve(key);
         Some((held, emptied))
+    }
+
+    /// Keeps the content of an object in memory, if it is the one on the shelf. Those kept for longest make room; they
+    /// come back when they are read again.
+    pub(crate) fn reside(&mut self, object: &Arc<Object>) {
+        let Some(finished) = self.finished_mut(&object.key) else { return };
+        if finished.resident.is_some() || !std::ptr::eq(finished.open.as_ptr(), Arc::as_ptr(object)) {
+            return;
+        }
+        finished.resident = Some(Arc::clone(object));
+        self.residents.bytes += object.size;
+        self.residents.keys.push_back(object.key);
+        while self.residents.bytes > RESIDENT_BYTES || self.residents.keys.len() > RESIDENTS {
+            let Some(oldest) = self.residents.keys.pop_front() else { return };
+            self.let_go(&oldest);
+        }
+    }
+
+    /// The content of an object need not stay in memory any more.
+    pub(crate) fn let_go(&mut self, key: &ObjectKey) {
+        if let Some(object) = self.finished_mut(key).and_then(|finished| finished.resident.take()) {
+            self.residents.bytes = self.residents.bytes.saturating_sub(object.size);
+        }
     }
 
     /// It was used.
@@ -179,7 +226,7 @@ mod tests {
 
     fn object(keep: Keep) -> Held {
         let entry = Entry::new(10, &Layout::of_size(10));
-        let finished = Finished { entry, checked: Arc::default(), open: Weak::new() };
+        let finished = Finished { entry, checked: Arc::default(), open: Weak::new(), resident: None };
         Held::new(What::Finished(finished), keep, Charge::of_object(10), 0)
     }
 

@@ -124,11 +124,7 @@ impl Store {
 
     /// Whether the object has been read from, or shown equal through, this upstream.
     pub fn has_upstream(&self, key: &ObjectKey, upstream: &str) -> bool {
-        match lock(&self.room.shelves).get(key).map(|held| &held.what) {
-            Some(What::Finished(it)) => it.entry.upstreams.iter().any(|it| it == upstream),
-            Some(What::Partial(growing)) => growing.look(|growth| growth.upstreams().contains(upstream)),
-            _ => false,
-        }
+        self.room.has_upstream(key, upstream)
     }
 
     /// Adds to the provenance of an object; the first 64 stay.

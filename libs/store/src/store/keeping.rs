@@ -25,7 +25,7 @@ use crate::partial::Outcome;
 use crate::partial::growing::{Growing, Snapshot};
 use crate::record::Change;
 use crate::shelves::{Finished, Held, Shelves, What};
-use crate::stored::Stored;
+use crate::stored::{SMALL_BYTES, Stored};
 
 impl Room {
     /// A growing object that was hashed becomes a finished one.
@@ -91,7 +91,15 @@ impl Room {
             self.add_upstream(&key, upstream);
         }
         match self.look(&key) {
-            Looked::Here(stored) => Ok(stored),
+            Looked::Here(stored) => {
+                // It was just hashed, and whoever fetched it reads it soon.
+                if stored.size() <= SMALL_BYTES
+                    && let Ok(stamp) = stored.file().and_then(|file| Stamp::of(&file))
+                {
+                    stored.reside(stamp, Bytes::copy_from_slice(content));
+                }
+                Ok(stored)
+            }
             _ => Err(StoreError::Io { doing: "opening an object", source: io::ErrorKind::NotFound.into() }),
         }
     }
@@ -134,7 +142,9 @@ impl Room {
             if let Some(size) = stored.layout().size() {
                 growing.change_alone(|state| state.growth.fix_size(size));
             }
-            growing.body().replace(Arc::clone(&stored.object().file));
+            if let Ok(file) = stored.file() {
+                growing.body().replace(file);
+            }
             growing.conclude(Outcome::Finished(stored));
         }
         Ok(())
@@ -172,7 +182,8 @@ impl Room {
         let checked = Arc::new(Checked::all(stamp, layout.piece_count().unwrap_or_default()));
         let charge = Charge::of_object(entry.size);
         shelves.ledger.take(charge);
-        let what = What::Finished(Finished { entry: entry.clone(), checked, open: Weak::new() });
+        let what =
+            What::Finished(Finished { entry: entry.clone(), checked, open: Weak::new(), resident: None });
         shelves.insert(key, Held::new(what, entry.keep, charge, entry.used_ms));
         let write = Write {
             entry: Some(entry),

@@ -100,7 +100,8 @@ fn hold_recorded(
         let charge = Charge::of_object(*size);
         let (keep, used_ms) = (entry.keep, entry.used_ms);
         shelves.ledger.take(charge);
-        let what = What::Finished(Finished { entry, checked: Arc::default(), open: Weak::new() });
+        let what =
+            What::Finished(Finished { entry, checked: Arc::default(), open: Weak::new(), resident: None });
         shelves.insert(key, Held::new(what, keep, charge, used_ms));
     }
     recorded

@@ -141,7 +141,8 @@ impl Room {
     }
 
     fn already_finished(self: &Arc<Self>, stored: &Stored) -> Partial {
-        let body = Body::open(&self.places.object(&stored.key()), Arc::clone(&stored.object().file));
+        let path = self.places.object(&stored.key());
+        let body = stored.file().map_or_else(|_gone| Body::at(&path), |file| Body::open(&path, file));
         let outcome = Outcome::Finished(stored.clone());
         let growth = Growth::finished(stored.layout(), &stored.object().digests, outcome);
         let growing = Growing::finished(stored.key(), body, growth);

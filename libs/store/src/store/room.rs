@@ -7,8 +7,8 @@
 //! the notes takes no lock of the left.
 
 use std::fs::{self, File};
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use darner_lfs::{ObjectKey, PieceDigest};
@@ -104,11 +104,10 @@ impl Room {
             self.quarantine(key, &checked, None);
             return Looked::Absent;
         }
-        let same =
-            |object: &Arc<Object>| Stamp::of(&object.file).is_ok_and(|stamp| stamp.same_file(&on_disk));
-        let object = if let Some(object) = open.filter(same) {
+        let object = if let Some(object) = open.filter(|object| is_still(object, &on_disk)) {
             object
         } else {
+            shelves.let_go(key);
             let Some(file) = opened(&path) else { return Looked::Absent };
             let digests = self.index.digests(key).and_then(|bytes| PieceDigest::list(&bytes));
             let complete =
@@ -116,14 +115,36 @@ impl Room {
             let Some(digests) = digests.filter(complete) else {
                 return Looked::Pending(doubt(&mut shelves, key, size));
             };
-            let attestation = Mutex::default();
-            Arc::new(Object { key: *key, layout, size, file, checked, digests, attestation })
+            let file = Mutex::new(Some(file));
+            let (attestation, content) = (Mutex::default(), OnceLock::new());
+            let object = Object { key: *key, layout, size, file, checked, digests, attestation, content };
+            let object = Arc::new(object);
+            if let Some(it) = shelves.finished_mut(key) {
+                it.open = Arc::downgrade(&object);
+            }
+            object
         };
-        if let Some(it) = shelves.finished_mut(key) {
-            it.open = Arc::downgrade(&object);
-        }
         self.used(&mut shelves, key);
         Looked::Here(Stored::new(object, Arc::clone(self)))
+    }
+
+    /// Where the file of an object lies.
+    pub(crate) fn path(&self, key: &ObjectKey) -> PathBuf {
+        self.places.object(key)
+    }
+
+    /// Keeps an object whose content is in memory there, if it is still the one on the shelf.
+    pub(crate) fn reside(&self, object: &Arc<Object>) {
+        lock(&self.shelves).reside(object);
+    }
+
+    /// Whether an object was read from, or shown equal through, this upstream.
+    pub(crate) fn has_upstream(&self, key: &ObjectKey, upstream: &str) -> bool {
+        match lock(&self.shelves).get(key).map(|held| &held.what) {
+            Some(What::Finished(it)) => it.entry.upstreams.iter().any(|it| it == upstream),
+            Some(What::Partial(growing)) => growing.look(|growth| growth.upstreams().contains(upstream)),
+            _ => false,
+        }
     }
 
     /// Notes a use.
@@ -235,6 +256,12 @@ fn doubt(shelves: &mut Shelves, key: &ObjectKey, size: u64) -> Pending {
         shelves.insert(*key, Held::new(what, held.keep, held.charge, held.used_ms));
     }
     pending
+}
+
+/// Whether the file on disk is the one this object reads, or was read from.
+fn is_still(object: &Arc<Object>, on_disk: &Stamp) -> bool {
+    let is_open = |file: &Arc<File>| Stamp::of(file).is_ok_and(|stamp| stamp.same_file(on_disk));
+    object.is_of(on_disk) || lock(&object.file).as_ref().is_some_and(is_open)
 }
 
 fn opened(path: &Path) -> Option<Arc<File>> {

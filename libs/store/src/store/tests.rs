@@ -99,3 +99,18 @@ async fn a_record_says_what_is_known() {
     assert!(record.complete && record.pinned && !record.authoritative);
     assert_eq!((record.layout, record.upstreams), (layout_of(&bytes), vec!["https://h/r".to_owned()]));
 }
+
+#[tokio::test]
+async fn what_is_purged_leaves_the_memory_and_an_idle_resident_may_be_evicted() {
+    let (_dir, store) = store().await;
+    let bytes = content(23, 1000);
+    let stored = store.put(oid_of(&bytes), bytes.clone(), None).await.unwrap();
+    let shelves = || store.room.shelves.lock().unwrap();
+    assert_eq!(shelves().victim(), None, "somebody reads it");
+    let object = std::sync::Arc::downgrade(stored.object());
+    drop(stored);
+    assert_eq!(shelves().victim(), Some(key_of(&bytes)));
+    assert!(object.upgrade().is_some(), "it stays in memory");
+    store.purge(&key_of(&bytes)).await;
+    assert!(object.upgrade().is_none());
+}

@@ -185,3 +185,35 @@ async fn a_scrub_reads_everything_and_finds_what_is_damaged() {
     assert!(store.contains(&key_of(&good)) && !store.contains(&key_of(&bad)));
     assert_eq!(store.scrub(0).await.damaged, vec![]);
 }
+
+#[tokio::test]
+async fn a_small_object_is_read_from_memory_until_its_file_changes() {
+    let (dir, store) = store().await;
+    let bytes = content(20, 1000);
+    let key = key_of(&bytes);
+    drop(store.put(oid_of(&bytes), bytes.clone(), None).await.unwrap());
+    let stored = store.get(&key).await.unwrap();
+    assert!(stored.object().content().is_some() && stored.object().file.lock().unwrap().is_none());
+    assert_eq!(read_all(&stored).await.unwrap(), bytes);
+    drop(stored);
+    flip(&path_of(&dir, &key), 3);
+    let again = store.get(&key).await.unwrap();
+    assert!(matches!(again.read(0, 10).await, Err(ReadError::Damaged { piece: 0 })));
+    assert!(store.get(&key).await.is_none(), "what is damaged on disk is not served from memory either");
+}
+
+#[tokio::test]
+async fn a_small_object_comes_into_memory_checked_at_its_first_read() {
+    let (dir, store) = store().await;
+    let (good, bad) = (content(21, 1000), content(22, 1000));
+    drop((bring(&store, &good).await, bring(&store, &bad).await));
+    drop(store);
+    let store = Store::open(config(&dir)).await.unwrap();
+    flip(&path_of(&dir, &key_of(&bad)), 3);
+    let stored = store.get(&key_of(&good)).await.unwrap();
+    assert!(stored.object().content().is_none());
+    assert_eq!(stored.read(10, 5).await.unwrap(), good.slice(10..15));
+    assert!(stored.object().content().is_some());
+    let stored = store.get(&key_of(&bad)).await.unwrap();
+    assert!(stored.read(10, 5).await.is_err() && stored.object().content().is_none());
+}
