@@ -13,11 +13,12 @@ mod around;
 mod attach;
 mod holdings;
 mod pause;
+mod rollup;
 mod state;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use darner_chassis::tasks::Tasks;
 use darner_proto::v1;
@@ -27,6 +28,7 @@ use tokio::sync::{mpsc, watch};
 
 use around::Around;
 pub use holdings::Purged;
+use rollup::{Rollup, is_small_hit};
 
 /// Downloads that may wait to be reported; more are lost.
 const WAITING_DOWNLOADS: usize = 1024;
@@ -89,6 +91,7 @@ struct Inner {
     around: Around,
     applied: watch::Sender<u64>,
     downloads: mpsc::Sender<v1::Download>,
+    hits: Mutex<Rollup>,
     tombstones: mpsc::Sender<v1::Tombstone>,
     unclaimed: Mutex<Option<mpsc::Receiver<v1::Tombstone>>>,
 }
@@ -111,6 +114,7 @@ impl Feed {
             around: Around::kept(config.surroundings_file.as_deref()),
             applied: watch::Sender::new(kept.tombstone_sequence),
             downloads,
+            hits: Mutex::default(),
             tombstones,
             unclaimed: Mutex::new(Some(unclaimed)),
         }));
@@ -174,11 +178,24 @@ impl Feed {
         }
     }
 
-    /// Report a download (its start, its progress, its end); lost when too many wait.
+    /// Report a download (its start, its progress, its end); lost when too many wait. Small ones from the node's own
+    /// disk are added up and told once a second: they may come a hundred thousand times faster than rows are written.
     pub fn download(&self, download: v1::Download) {
-        if self.0.manager.is_some() && self.0.downloads.try_send(download).is_err() {
+        if self.0.manager.is_none() {
+            return;
+        }
+        let is_taken = if is_small_hit(&download) {
+            self.hits().add(download)
+        } else {
+            self.0.downloads.try_send(download).is_ok()
+        };
+        if !is_taken {
             tracing::debug!("too many downloads wait to be reported, one is lost");
         }
+    }
+
+    fn hits(&self) -> MutexGuard<'_, Rollup> {
+        self.0.hits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the manager hears this node now.

@@ -48,6 +48,8 @@ pub struct Download {
     /// Node id of a parent -> bytes taken from it.
     #[sqlx(try_from = "String")]
     pub bytes_by_parent: JsonText,
+    /// Requests it stands for: small ones from a node's own disk are told together, under the object of the first.
+    pub requests: i64,
 }
 
 impl Catalog {
@@ -70,12 +72,12 @@ impl Catalog {
             let parents = JsonText::of(&parents);
             let row = sqlx::query_as(
                 "INSERT INTO downloads (node, task, object, size, started_ms, ended_ms, state, source, trace, upstream,
-                     error, received, bytes_by_parent)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+                     error, received, bytes_by_parent, requests)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
                  ON CONFLICT (node, task) DO UPDATE SET size = excluded.size, ended_ms = excluded.ended_ms,
                      state = excluded.state, source = excluded.source, trace = excluded.trace,
                      error = excluded.error, received = excluded.received,
-                     bytes_by_parent = excluded.bytes_by_parent
+                     bytes_by_parent = excluded.bytes_by_parent, requests = excluded.requests
                  RETURNING *",
             )
             .bind(node)
@@ -90,7 +92,8 @@ impl Catalog {
             .bind(short(&download.upstream))
             .bind(short(&download.error))
             .bind(stored(download.received))
-            .bind(parents.as_str());
+            .bind(parents.as_str())
+            .bind(i64::from(download.requests.max(1)));
             rows.push(row.fetch_one(&mut *transaction).await?);
         }
         sqlx::query("DELETE FROM downloads WHERE id <= (SELECT max(id) FROM downloads) - $1")
@@ -174,6 +177,14 @@ mod tests {
             .unwrap();
         catalog.report_downloads("a", &[download("new", "done")]).await.unwrap();
         assert_eq!(catalog.downloads("", i64::MAX, 9).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_row_says_how_many_requests_it_stands_for() {
+        let (_dir, catalog) = catalog().await;
+        let many = v1::Download { requests: 2000, ..download("many", "done") };
+        let told = catalog.report_downloads("a", &[many, download("one", "done")]).await.unwrap();
+        assert_eq!((told[0].requests, told[1].requests), (2000, 1));
     }
 
     #[tokio::test]

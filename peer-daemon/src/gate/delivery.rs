@@ -227,7 +227,7 @@ impl Delivery {
             }
         };
         self.gate.stories.tell(self.key, self.gate.clock.now_ms(), &trace, line);
-        self.gate.report(&self.account(task, label, trace));
+        self.gate.report(self.account(task, label, trace));
     }
 
     fn account(&self, task: String, source: &str, trace: String) -> darner_proto::v1::Download {
@@ -250,6 +250,7 @@ impl Delivery {
             error,
             bytes_by_parent: by_parent,
             received: self.sent,
+            requests: 1,
         }
     }
 

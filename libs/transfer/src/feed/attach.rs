@@ -21,7 +21,7 @@ use super::{ConfigVersion, Feed};
 
 /// Between two reports of the node's numbers.
 const STATS_EVERY: Duration = Duration::from_secs(5);
-/// Between two reports of changed holdings.
+/// Between two reports of changed holdings and of small local hits.
 const HOLDINGS_EVERY: Duration = Duration::from_secs(1);
 /// A report that cannot be sent for so long ends the stream.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -106,7 +106,10 @@ impl<'a> Attachment<'a> {
                     None => return Ok(()),
                 },
                 _ = stats.tick() => self.send(report::Report::Stats((self.feed.0.stats)())).await?,
-                _ = changes.tick() => self.send_holdings().await?,
+                _ = changes.tick() => {
+                    self.send_hits().await?;
+                    self.send_holdings().await?;
+                }
                 _ = downloads.recv_many(&mut ended, PER_REPORT) => {
                     let downloads = std::mem::take(&mut ended);
                     self.send(report::Report::Downloads(v1::DownloadsReport { downloads })).await?;
@@ -145,6 +148,14 @@ impl<'a> Attachment<'a> {
             Ok(Err(_)) => Err(Ended::Closed),
             Err(_) => Err(Ended::Deaf),
         }
+    }
+
+    async fn send_hits(&self) -> Result<(), Ended> {
+        let downloads = self.feed.hits().take();
+        if downloads.is_empty() {
+            return Ok(());
+        }
+        self.send(report::Report::Downloads(v1::DownloadsReport { downloads })).await
     }
 
     async fn send_holdings(&mut self) -> Result<(), Ended> {
