@@ -9,12 +9,13 @@ mod batch;
 mod delivery;
 mod grant;
 mod greeting;
+mod listed;
 mod object;
 mod prefetch;
 mod relay;
 mod tunnel;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use darner_chassis::clock::Clock;
@@ -50,12 +51,20 @@ pub struct Switches {
     pub no_prefetch: AtomicBool,
     /// The upstreams that are left of the node's own list; absent: all of them.
     narrowed: RwLock<Option<Origin>>,
+    /// Grows with every change of it.
+    version: AtomicU64,
 }
 
 impl Switches {
     /// Leaves only the upstreams `narrowed` allows; absent: all of the node's own list.
     pub fn narrow(&self, narrowed: Option<Origin>) {
         *self.narrowed.write().unwrap_or_else(PoisonError::into_inner) = narrowed;
+        self.version.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A verdict formed under another version may be outdated.
+    fn version(&self) -> u64 {
+        self.version.load(Ordering::SeqCst)
     }
 
     fn allows(&self, scheme: &str, host: &str, port: u16) -> bool {
@@ -109,6 +118,7 @@ struct Inner {
     tainted: Tainted,
     windows: prefetch::Windows,
     open: greeting::Open,
+    listed: listed::Listed,
 }
 
 impl std::ops::Deref for Gate {
@@ -139,12 +149,18 @@ impl Gate {
     pub fn new(rooms: Rooms) -> Self {
         let (tainted, windows, open) =
             (Tainted::default(), prefetch::Windows::default(), greeting::Open::default());
-        Self { inner: Arc::new(Inner { rooms, tainted, windows, open }) }
+        let listed = listed::Listed::default();
+        Self { inner: Arc::new(Inner { rooms, tainted, windows, open, listed }) }
     }
 
     async fn respond(&self, caller: &Arc<Caller>, request: Request<Incoming>) -> Response<Body> {
-        let own = [caller.local.to_string(), format!("localhost:{}", caller.local.port())];
-        match route::route(request.method(), request.uri(), &own) {
+        // Only an address with a host can name this listener as its own.
+        let own = request
+            .uri()
+            .authority()
+            .map(|_| [caller.local.to_string(), format!("localhost:{}", caller.local.port())]);
+        let own = own.as_ref().map_or(&[][..], |own| own.as_slice());
+        match route::route(request.method(), request.uri(), own) {
             Route::Ticketed(oid) => self.ticketed(caller, oid.into(), &request).await,
             Route::Upstream(upstream) => self.upstream(caller, upstream, request).await,
             Route::Connect { host, port } => self.tunnel(&host, port, request).await,
@@ -220,7 +236,7 @@ impl Gate {
                 }
                 let ask = Ask::ticketed(&ticket, *request.method() == Method::HEAD);
                 // What was listed when the ticket was handed out may not be any more.
-                if !self.is_listed(&self.origin.upgrade(&ticket.href)) {
+                if !self.is_still_listed(&ticket.href) {
                     return self.not_listed(&ask);
                 }
                 self.object(caller, ask, request.headers()).await
@@ -233,14 +249,25 @@ impl Gate {
         }
     }
 
+    /// As [`Self::is_listed`] of the upgraded address, remembered by scheme and host: a ticket comes with every GET.
+    fn is_still_listed(&self, url: &str) -> bool {
+        let Some(site) = listed::site(url) else { return self.is_listed(&self.origin.upgrade(url)) };
+        let version = self.switches.version();
+        self.inner.listed.known(version, site).unwrap_or_else(|| {
+            let is_listed = self.is_listed(&self.origin.upgrade(url));
+            self.inner.listed.learn(version, site, is_listed);
+            is_listed
+        })
+    }
+
     /// Whether clients are to be sent to their origin.
     fn is_leaving(&self) -> bool {
         self.drain.is_draining() || self.switches.bypass.load(Ordering::Relaxed)
     }
 
-    fn report(&self, download: &v1::Download) {
+    fn report(&self, download: v1::Download) {
         if let Some(feed) = &self.feed {
-            feed.download(download.clone());
+            feed.download(download);
         }
     }
 

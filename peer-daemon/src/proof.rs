@@ -182,6 +182,9 @@ impl Proof {
 
     async fn decide(&self, held: &Held, credential: &v1::Credential) -> Verdict {
         let key = held.key();
+        if credential.granted_by_batch && held.has_upstream(&credential.upstream) {
+            return Verdict::Proved("batch");
+        }
         if let Some(by) = self.known(&key, &held.upstreams(), credential) {
             return Verdict::Proved(by);
         }

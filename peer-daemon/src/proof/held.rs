@@ -63,6 +63,14 @@ impl Held {
         }
     }
 
+    /// Whether it was read or shown equal through this upstream.
+    pub(super) fn has_upstream(&self, upstream: &str) -> bool {
+        match self {
+            Self::Stored(stored) => stored.has_upstream(upstream),
+            Self::Growing(partial) => partial.upstreams().iter().any(|has| has == upstream),
+        }
+    }
+
     /// The object was shown equal through this upstream.
     pub(super) fn add_upstream(&self, store: &Store, upstream: &str) {
         match self {

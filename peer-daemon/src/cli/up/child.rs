@@ -206,7 +206,7 @@ async fn keep(output: impl AsyncRead + Unpin, words: LastWords) {
             Ok(bytes) => {
                 let taken = bytes.iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |end| end + 1);
                 let room = LINE_BYTES.saturating_sub(line.len());
-                line.extend(bytes.iter().take(taken).take(room));
+                line.extend_from_slice(bytes.get(..taken.min(room)).unwrap_or_default());
                 let ended = bytes.get(taken.saturating_sub(1)) == Some(&b'\n');
                 output.consume(taken);
                 if ended {
