@@ -67,7 +67,9 @@ type Stamp = (u64, u64, i64, i64, i64, i64);
 pub(crate) struct KeyFile {
     path: PathBuf,
     keys: ArcSwap<Vec<Key>>,
-    stamp: Mutex<Option<Stamp>>,
+    seen: ArcSwap<Option<Stamp>>,
+    /// Held by whoever reads the file anew.
+    reading: Mutex<()>,
 }
 
 impl KeyFile {
@@ -78,15 +80,18 @@ impl KeyFile {
         if keys.is_empty() {
             return Err(KeyFileError::Empty { path: path.to_owned() });
         }
-        Ok(Self { path: path.to_owned(), keys: ArcSwap::from_pointee(keys), stamp: Mutex::new(stamp) })
+        let (keys, seen) = (ArcSwap::from_pointee(keys), ArcSwap::from_pointee(stamp));
+        Ok(Self { path: path.to_owned(), keys, seen, reading: Mutex::new(()) })
     }
 
     /// The keys as the file has them now.
     pub(crate) fn current(&self) -> Arc<Vec<Key>> {
         let now = stamp(&self.path);
-        let mut seen = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
-        if *seen != now {
-            *seen = now;
+        if **self.seen.load() == now {
+            return self.keys.load_full();
+        }
+        let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if **self.seen.load() != now {
             match read(&self.path) {
                 Ok(keys) if !keys.is_empty() => self.keys.store(Arc::new(keys)),
                 Ok(_) => {
@@ -94,8 +99,10 @@ impl KeyFile {
                 }
                 Err(error) => tracing::warn!(%error, "key file unusable; keeping the old keys"),
             }
+            // Last: who finds the stamp finds its keys.
+            self.seen.store(Arc::new(now));
         }
-        drop(seen);
+        drop(reading);
         self.keys.load_full()
     }
 }

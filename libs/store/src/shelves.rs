@@ -197,9 +197,14 @@ impl Shelves {
     /// It was used.
     pub(crate) fn touch(&mut self, key: &ObjectKey, now_ms: u64) {
         let Some(held) = self.held.get_mut(key) else { return };
+        held.used_ms = now_ms;
+        if held.turn == self.turn {
+            // It is the one used last already.
+            return;
+        }
         self.turn += 1;
         self.order.remove(&held.turn);
-        (held.turn, held.used_ms) = (self.turn, now_ms);
+        held.turn = self.turn;
         self.order.insert(self.turn, *key);
     }
 

@@ -77,6 +77,28 @@ impl Room {
 
     /// Opens a finished object.
     pub(crate) fn look(self: &Arc<Self>, key: &ObjectKey) -> Looked {
+        self.resident(key).map_or_else(|| self.look_on_disk(key), Looked::Here)
+    }
+
+    /// An object whose content is in memory and whose file is still the one it was read from. The file is looked at
+    /// while the shelves are free for others.
+    fn resident(self: &Arc<Self>, key: &ObjectKey) -> Option<Stored> {
+        let object = match &lock(&self.shelves).get(key)?.what {
+            What::Finished(it) => Arc::clone(it.resident.as_ref()?),
+            _ => return None,
+        };
+        let on_disk = Stamp::from_metadata(&fs::symlink_metadata(self.places.object(key)).ok()?);
+        let mut shelves = lock(&self.shelves);
+        let is_kept = shelves.finished_mut(key).and_then(|it| it.resident.as_ref());
+        if !is_kept.is_some_and(|kept| Arc::ptr_eq(kept, &object)) || !object.is_of(&on_disk) {
+            return None;
+        }
+        self.used(&mut shelves, key);
+        drop(shelves);
+        Some(Stored::new(object, Arc::clone(self)))
+    }
+
+    fn look_on_disk(self: &Arc<Self>, key: &ObjectKey) -> Looked {
         let mut shelves = lock(&self.shelves);
         let (size, layout, checked, open) = match shelves.get(key).map(|held| &held.what) {
             Some(What::Finished(it)) => {
