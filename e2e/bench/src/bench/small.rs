@@ -62,7 +62,8 @@ fn watched(
     let read = || pids.iter().map(|(_, pid)| cpu(*pid)).collect::<anyhow::Result<Vec<_>>>();
     let before = read()?;
     let took = clone()?;
-    let spent = read()?.into_iter().zip(before).map(|(after, before)| (after - before).as_secs_f64());
+    let spent =
+        read()?.into_iter().zip(before).map(|(after, before)| after.saturating_sub(before).as_secs_f64());
     let spent: Vec<_> = pids.iter().zip(spent).map(|((name, _), cpu)| format!("{name} {cpu:.2} s")).collect();
     eprintln!("  {what}: {took:.2} s; CPU: {}", spent.join(", "));
     Ok(took)
