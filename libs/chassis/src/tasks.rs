@@ -85,6 +85,8 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let token = self.token.clone();
+        // On the heap before anything wraps it: each wrapper would copy it, and hold room for it twice.
+        let future = Box::pin(future);
         self.spawn_to_end(name, async move {
             token.run_until_cancelled_owned(future).await;
         });

@@ -109,11 +109,12 @@ impl Runner {
     }
 
     async fn fly(&mut self) -> End {
-        if let Some(other) = self.inner.survey(&self.flight.key).await {
+        // What a small object does not come to is on the heap: the task of each is as large as its longest way.
+        if let Some(other) = Box::pin(self.inner.survey(&self.flight.key)).await {
             return End::Elsewhere(Box::new(other));
         }
         let _place = self.inner.places.take(&self.flight).await;
-        self.gather().await;
+        Box::pin(self.gather()).await;
         self.flight.set_phase(Phase::Opening);
         let mut tries = 0_u32;
         while let Some(presented) = self.next().await {
@@ -166,15 +167,15 @@ impl Runner {
             self.refuse(presented, failing::lied());
             return Tried::Again;
         }
-        if let Err(words) = self.resume().await {
+        if let Err(words) = Box::pin(self.resume()).await {
             return Tried::Stuck(words);
         }
-        if !self.may_go_on(presented).await {
+        if !Box::pin(self.may_go_on(presented)).await {
             return Tried::Again;
         }
         match self.read(presented).await {
-            Ok(()) => self.finish().await,
-            Err(error) => self.failed(presented, error).await,
+            Ok(()) => Box::pin(self.finish()).await,
+            Err(error) => Box::pin(self.failed(presented, error)).await,
         }
     }
 
@@ -292,7 +293,7 @@ impl Runner {
             if self.gulp(presented, &mut answer).await {
                 return Ok(());
             }
-            let from = self.prepare(&answer, from).await?;
+            let from = Box::pin(self.prepare(&answer, from)).await?;
             if self.readers.is_empty() || !self.is_only_reader(presented) {
                 self.readers.push(Some(presented.clone()));
             }
@@ -300,9 +301,9 @@ impl Runner {
             let Some(pour) = &mut self.pour else { return Ok(()) };
             self.flight.set_phase(Phase::Reading(pour.partial.clone()));
             let hashing = Arc::clone(&pour.hashing);
-            let along = hash_along(pour.partial.clone(), hashing);
+            let along = Box::pin(hash_along(pour.partial.clone(), hashing));
             tokio::select! {
-                taken = pour.take(&mut answer, from) => taken?,
+                taken = Box::pin(pour.take(&mut answer, from)) => taken?,
                 () = along => {}
             }
         }

@@ -55,6 +55,8 @@ struct Notes {
     waiting: HashMap<ObjectKey, Write>,
     committing: HashMap<ObjectKey, Write>,
     flushes: Vec<oneshot::Sender<()>>,
+    /// The thread has heard of a first note and takes the others when its time is over.
+    gathering: bool,
     closing: bool,
 }
 
@@ -93,8 +95,11 @@ impl Index {
             None => write,
         };
         notes.waiting.insert(key, merged);
+        let gathering = notes.gathering;
         drop(notes);
-        self.desk.rung.notify_one();
+        if !gathering {
+            self.desk.rung.notify_one();
+        }
     }
 
     /// The piece digests of an object, one after the other.
@@ -167,10 +172,12 @@ impl Desk {
     /// Waits for a first note and then for more; whether the index closes.
     fn gather(&self) -> bool {
         let idle = |notes: &mut Notes| notes.waiting.is_empty() && notes.flushes.is_empty() && !notes.closing;
-        let notes = self.rung.wait_while(lock(&self.notes), idle).unwrap_or_else(PoisonError::into_inner);
+        let mut notes = self.rung.wait_while(lock(&self.notes), idle).unwrap_or_else(PoisonError::into_inner);
         let patient = |notes: &mut Notes| notes.flushes.is_empty() && !notes.closing;
-        let (notes, _) =
+        notes.gathering = true;
+        let (mut notes, _) =
             self.rung.wait_timeout_while(notes, GATHER, patient).unwrap_or_else(PoisonError::into_inner);
+        notes.gathering = false;
         notes.closing
     }
 

@@ -113,8 +113,13 @@ impl Room {
         room: Charge,
     ) -> io::Result<()> {
         let scrap = self.scrap();
-        std::fs::create_dir_all(self.places.partials()).inspect_err(|_| self.release(room))?;
-        let written = File::options().create_new(true).read(true).write(true).open(&scrap);
+        let create = || File::options().create_new(true).read(true).write(true).open(&scrap);
+        let written = create().or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(self.places.partials()).and_then(|()| create())
+            }
+            _ => Err(error),
+        });
         let written = written.and_then(|mut file| file.write_all(content).map(|()| Arc::new(file)));
         let file = written.inspect_err(|_| {
             remove_quietly(&scrap);
