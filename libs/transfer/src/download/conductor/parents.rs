@@ -30,15 +30,7 @@ impl Conductor {
     /// The seed that opened and whom it knows to take the object.
     pub(super) fn introduce(&mut self, opened: &v1::Opened) {
         if let Some(seed) = &opened.seed {
-            let is_new = !self.parents.contains_key(&seed.id);
             self.meet(seed, opened.complete, false);
-            // It has just begun to read: the first piece is asked for at once, not when the watch tells of it.
-            if is_new
-                && self.running.partial.holding().count() == 0
-                && let Some(view) = self.plan.parent(&seed.id)
-            {
-                view.under_way.insert(0);
-            }
         }
         for taker in &opened.takers {
             self.meet(taker, false, false);
