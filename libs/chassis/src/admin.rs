@@ -112,7 +112,7 @@ impl Admin {
         let tasks = shown.tasks.clone();
         let routes = routes(Served { shown, admin: admin.clone() });
         // The port must answer during the drain, so it is given one of its own that never starts.
-        Serving { name: "admin", routes, tasks, drain: Drain::new() }.tcp(listener);
+        Serving::clear("admin", routes, tasks, Drain::new()).tcp(listener);
         Ok(admin)
     }
 

@@ -1,7 +1,8 @@
 //! gRPC between the processes of the house: channels and servers with one set of defaults, and the trace context.
 //!
 //! Owns: `TCP_NODELAY` on both ends, windows, keep-alive, the connect timeout, `traceparent` on every call and the
-//! server's span under the caller's, HTTP/1.1 pages on the same port. Never: a message type. A channel outlives its
+//! server's span under the caller's, HTTP/1.1 pages on the same port, words for a caller in clear text where TLS is
+//! spoken. Never: a message type. A channel outlives its
 //! peer: it connects at its first call and again after a loss.
 
 use std::io;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tonic::service::Routes;
@@ -22,6 +23,7 @@ use tracing::Instrument as _;
 
 use crate::serving::{CONNECTION_WINDOW, KEEP_ALIVE, STREAM_WINDOW, Serving};
 use crate::tasks::{Drain, Tasks};
+use crate::tls::{Expected, Wire};
 
 /// A peer that does not accept a connection within this is treated as gone.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -80,12 +82,36 @@ pub(crate) fn endpoint(target: &str) -> Result<Endpoint, GrpcError> {
         .keep_alive_while_idle(true))
 }
 
-/// A channel to `HOST:PORT` (or `http://HOST:PORT`), connected at its first call and again after a loss. Needs a
-/// tokio runtime.
+/// A channel in clear text to `HOST:PORT` (or `http://HOST:PORT`), connected at its first call and again after a loss.
+/// Needs a tokio runtime.
 pub fn channel(address: &str) -> Result<TracedChannel, GrpcError> {
+    Ok(TracedChannel { inner: endpoint_of(address)?.connect_lazy() })
+}
+
+impl Wire {
+    /// A channel to whoever is expected at `HOST:PORT`, connected at its first call and again after a loss. Needs a tokio
+    /// runtime.
+    pub fn channel(&self, address: &str, expected: Expected) -> Result<TracedChannel, GrpcError> {
+        if !self.is_mutual() {
+            return channel(address);
+        }
+        channel_over(address, self.connector(expected, CONNECT_WITHIN))
+    }
+}
+
+/// A channel whose connections another one makes.
+pub(crate) fn channel_over<C>(address: &str, connector: C) -> Result<TracedChannel, GrpcError>
+where
+    C: tower::Service<Uri, Error = io::Error> + Send + 'static,
+    C::Response: hyper::rt::Read + hyper::rt::Write + Send + Unpin,
+    C::Future: Send,
+{
+    Ok(TracedChannel { inner: endpoint_of(address)?.connect_with_connector_lazy(connector) })
+}
+
+fn endpoint_of(address: &str) -> Result<Endpoint, GrpcError> {
     let target = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    let endpoint = endpoint(&target).map_err(|_refused| GrpcError::Address(address.to_owned()))?;
-    Ok(TracedChannel { inner: endpoint.connect_lazy() })
+    endpoint(&target).map_err(|_refused| GrpcError::Address(address.to_owned()))
 }
 
 /// A channel to a unix socket. Needs a tokio runtime.
@@ -100,11 +126,55 @@ pub fn unix_channel(path: &Path) -> Result<TracedChannel, GrpcError> {
     Ok(TracedChannel { inner })
 }
 
-/// Serves gRPC until the drain, then lets the calls under way end. `fallback` answers everything that is no gRPC
-/// call, also over HTTP/1.1 (a page for a browser). The serving tasks belong to `tasks`; this returns at once. A
-/// streaming handler that lives as long as its peer watches the drain itself.
+/// What a status says, down to what caused it: a channel says only "transport error" itself.
+pub fn words(status: &tonic::Status) -> String {
+    let mut words = status.message().to_owned();
+    let mut source = std::error::Error::source(status);
+    while let Some(inner) = source {
+        let more = inner.to_string();
+        if !words.contains(&more) {
+            words = format!("{words}: {more}");
+        }
+        source = inner.source();
+    }
+    words
+}
+
+/// How a port of ours is served.
+#[derive(Clone, Debug, Default)]
+pub struct Port {
+    /// How the parts speak to one another. Who calls is then told by `identity::Peer::of_call`.
+    pub wire: Wire,
+    /// Answers everything that is no gRPC call, also over HTTP/1.1 and in clear text (a page for a browser).
+    pub pages: Option<Router>,
+}
+
+impl Port {
+    /// Serves gRPC until the drain, then lets the calls under way end. The serving tasks belong to `tasks`; this returns
+    /// at once. A streaming handler that lives as long as its peer watches the drain itself.
+    pub fn serve(self, listener: TcpListener, routes: Routes, tasks: &Tasks, drain: &Drain) {
+        let Self { wire, pages } = self;
+        let clear_text = by_content(refusal(), pages.clone().unwrap_or_else(refusal));
+        let serving = Serving { wire, clear_text, ..serving(routes, pages, tasks, drain) };
+        serving.tcp(listener);
+    }
+}
+
+/// Serves gRPC in clear text; `fallback` is [`Port::pages`].
 pub fn serve(listener: TcpListener, routes: Routes, fallback: Option<Router>, tasks: &Tasks, drain: &Drain) {
-    serving(routes, fallback, tasks, drain).tcp(listener);
+    Port { wire: Wire::clear(), pages: fallback }.serve(listener, routes, tasks, drain);
+}
+
+/// What a caller in clear text is told where only TLS is spoken, in the words of gRPC and of HTTP.
+fn refusal() -> Router {
+    const WORDS: &str =
+        "this port speaks TLS with certificates at both ends only: set `tls` in the caller's configuration";
+    Router::new().fallback(async |request: Request| {
+        if is_call(&request) {
+            return tonic::Status::unauthenticated(WORDS).into_http::<axum::body::Body>();
+        }
+        (http::StatusCode::FORBIDDEN, format!("{WORDS}\n")).into_response()
+    })
 }
 
 /// Serves gRPC on a unix socket that only the owner and the group can open; a stale socket file is replaced, one that
@@ -132,7 +202,7 @@ fn serving(routes: Routes, fallback: Option<Router>, tasks: &Tasks, drain: &Drai
         Some(pages) => by_content(traced, pages),
         None => traced,
     };
-    Serving { name: "grpc", routes, tasks: tasks.clone(), drain: drain.clone() }
+    Serving::clear("grpc", routes, tasks.clone(), drain.clone())
 }
 
 /// gRPC calls to one router, everything else to the other: the content type tells them apart, so that an unknown

@@ -60,7 +60,7 @@ impl std::fmt::Debug for Key {
 }
 
 /// What tells one state of a file from the next: inode, length, modification and change time.
-type Stamp = (u64, u64, i64, i64, i64, i64);
+pub(crate) type Stamp = (u64, u64, i64, i64, i64, i64);
 
 /// A key file that follows its file.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl KeyFile {
     }
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
     let meta = std::fs::metadata(path).ok()?;
     Some((meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()))
 }

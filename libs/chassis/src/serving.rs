@@ -16,13 +16,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::Semaphore;
 use tonic::transport::server::TcpConnectInfo;
 use tower::ServiceExt as _;
 
+use crate::identity::Peer;
 use crate::net;
 use crate::tasks::{Drain, Tasks};
+use crate::tls::{Arrived, Wire};
 
 /// Connections per listener; one per node and process, so this is far above any cluster of ours.
 const MAX_CONNECTIONS: usize = 8192;
@@ -48,6 +50,10 @@ pub(crate) struct Serving {
     pub(crate) name: &'static str,
     /// What is served.
     pub(crate) routes: Router,
+    /// How connections over TCP are greeted.
+    pub(crate) wire: Wire,
+    /// What is served to a caller in clear text where the wire takes none.
+    pub(crate) clear_text: Router,
     /// Whose the tasks are.
     pub(crate) tasks: Tasks,
     /// When to stop accepting; one that never starts for a port that serves to the end.
@@ -55,6 +61,11 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
+    /// A loop in clear text.
+    pub(crate) fn clear(name: &'static str, routes: Router, tasks: Tasks, drain: Drain) -> Self {
+        Self { name, routes, wire: Wire::clear(), clear_text: Router::new(), tasks, drain }
+    }
+
     /// Serves a TCP listener; returns at once.
     pub(crate) fn tcp(self, listener: TcpListener) {
         let tasks = self.tasks.clone();
@@ -68,7 +79,11 @@ impl Serving {
                     accepted = net::accept(&listener) => match accepted {
                         Ok((stream, from)) => {
                             let at = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: Some(from) };
-                            self.connection(stream, at, place);
+                            let one = self.clone();
+                            self.tasks.spawn(self.name, async move {
+                                one.greeted(stream, at).await;
+                                drop(place);
+                            });
                         }
                         Err(error) => {
                             tracing::error!(%error, listener = self.name, "listener failed");
@@ -92,7 +107,12 @@ impl Serving {
                     () = drain.wait() => return,
                     accepted = listener.accept() => match accepted {
                         Ok((stream, _)) => {
-                            self.connection(stream, TcpConnectInfo { local_addr: None, remote_addr: None }, place);
+                            let at = TcpConnectInfo { local_addr: None, remote_addr: None };
+                            let one = self.clone();
+                            self.tasks.spawn(self.name, async move {
+                                one.connection(stream, (at, Peer::Unproved)).await;
+                                drop(place);
+                            });
                         }
                         Err(error) => {
                             tracing::warn!(%error, listener = self.name, "accept failed");
@@ -104,33 +124,43 @@ impl Serving {
         });
     }
 
-    fn connection<I>(&self, io: I, at: TcpConnectInfo, place: OwnedSemaphorePermit)
+    async fn greeted(mut self, stream: TcpStream, at: TcpConnectInfo) {
+        match self.wire.arrive(stream).await {
+            Ok(Arrived::Peer(stream)) => {
+                let peer = stream.peer().clone();
+                self.connection(stream, (at, peer)).await;
+            }
+            Ok(Arrived::ClearText(stream)) => {
+                self.routes = self.clear_text.clone();
+                self.connection(stream, (at, Peer::Nameless)).await;
+            }
+            Err(error) => tracing::debug!(%error, listener = self.name, "connection not greeted"),
+        }
+    }
+
+    async fn connection<I>(self, io: I, (at, peer): (TcpConnectInfo, Peer))
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (routes, drain, name) = (self.routes.clone(), self.drain.clone(), self.name);
-        self.tasks.spawn(name, async move {
-            let service = service_fn(move |mut request: Request<Incoming>| {
-                request.extensions_mut().insert(at.clone());
-                let routes = routes.clone();
-                async move {
-                    Ok::<_, Infallible>(routes.oneshot(request.map(Body::new)).await.unwrap_or_else(never))
-                }
-            });
-            let builder = protocol();
-            let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = drain.wait() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(error, listener = name, "connection ended");
-            }
-            drop(place);
+        let (routes, drain) = (self.routes, self.drain);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(at.clone());
+            request.extensions_mut().insert(peer.clone());
+            let routes = routes.clone();
+            async move { Ok::<_, Infallible>(routes.oneshot(request.map(Body::new)).await.unwrap_or_else(never)) }
         });
+        let builder = protocol();
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = drain.wait() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(error, listener = self.name, "connection ended");
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Shared {
     pub pprof_port: Option<u16>,
     /// Who this node is.
     pub host: Host,
+    /// How the parts of the house know one another.
+    pub tls: Tls,
     /// Directory of everything the process keeps. Empty: the service's own default.
     pub data: PathBuf,
     /// File that receives the actual addresses as JSON once the process is ready. Absent: none is written.
@@ -109,4 +111,19 @@ pub struct Host {
     pub tenant: String,
     /// Host or address others reach this node by. Absent: derived from the listening address.
     pub advertise: Option<String>,
+}
+
+/// How the parts of the house know one another: certificates at both ends of every connection between them. Neither the
+/// git-facing port nor the admin port nor the manager's pages are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Tls {
+    /// PEM file of the authorities whose certificates count. Absent: the parts speak clear text and believe one another.
+    pub ca_cert: Option<PathBuf>,
+    /// PEM file of this part's certificate chain; read again when it changes. Absent: one is had with `joinToken`.
+    pub cert: Option<PathBuf>,
+    /// PEM file of the certificate's private key.
+    pub key: Option<PathBuf>,
+    /// File of the token that lets this part have its certificate from the manager. Unused where a pair is named.
+    pub join_token: Option<PathBuf>,
 }
