@@ -12,7 +12,8 @@ pub struct Config {
     pub shared: Shared,
     /// Where nodes open their streams.
     pub grpc: Grpc,
-    /// `host:port` of the manager. Noted, not used: the manager learns of schedulers by its own configuration.
+    /// `host:port` of the manager: where a certificate is had with `tls.joinToken`. Not used otherwise: the manager
+    /// learns of schedulers by its own configuration.
     pub manager: Option<String>,
 }
 

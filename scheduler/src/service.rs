@@ -7,12 +7,14 @@ mod core;
 mod epoch;
 mod join;
 mod outbox;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use darner_chassis::clock::{Clock, System};
 use darner_chassis::command::{Ended, Started};
+use darner_chassis::config::ConfigError;
 use darner_chassis::{grpc, net};
 use darner_proto::v1::scheduler_server::SchedulerServer;
 use tonic::service::Routes;
@@ -25,6 +27,9 @@ use crate::swarm::{Limits, Swarm};
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] net::BindError),
@@ -48,11 +53,13 @@ pub async fn start_with(started: &Started<Config>, clock: Arc<dyn Clock>) -> Res
     let kept = epoch::Kept::open(&config.shared.data).await.map_err(StartError::Data)?;
     let listener = net::bind(&config.grpc.listen, "grpc.listen")?;
     let address = listener.local_addr()?;
+    let wire = wire::open(config, &started.tasks).await?;
     let swarm = Swarm::new(Limits::default(), kept.last(), clock.now_ms());
     let core = core::start(swarm, Arc::clone(&clock), kept, &started.metrics, &started.tasks);
     let streams = join::Streams::new(core.clone(), clock, started.tasks.clone(), started.drain.clone());
     let routes = Routes::new(SchedulerServer::new(streams));
-    grpc::serve(listener, routes, Some(page::router(core)), &started.tasks, &started.drain);
+    let port = grpc::Port { wire, pages: Some(page::router(core)) };
+    port.serve(listener, routes, &started.tasks, &started.drain);
     tracing::info!(%address, "scheduler listens");
     Ok(address)
 }

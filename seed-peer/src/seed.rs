@@ -43,7 +43,9 @@ pub async fn start(started: &Started<Config>) -> Result<Reached, StartError> {
     let reached = Reached { grpc: node::address(&grpc)?, piece: node::address(&piece)? };
     let (signer, honoured) = keys(&data, &config.keys)?;
     let host = &config.shared.host;
-    let id = node::kept_id(Kind::Seed, &data, host)?;
+    let id = node::kept_id(Kind::Seed, &data, &config.shared)?;
+    let manager = config.manager.as_deref();
+    let wire = Kind::Seed.wire(&config.shared, (&id, &data), manager, &started.tasks).await?;
     let identity = node::identity(Kind::Seed, id, host, reached, signer.public_key());
     let ground = Ground {
         kind: Kind::Seed,
@@ -53,6 +55,7 @@ pub async fn start(started: &Started<Config>) -> Result<Reached, StartError> {
         schedulers: config.schedulers.clone(),
         seed_peers: Vec::new(),
         storage: config.storage.clone(),
+        wire,
     };
     let node = Node::stand(ground, &started.tasks).await?;
     let seeding = Seeding::new(Parts {
@@ -85,10 +88,11 @@ fn serve(
 ) {
     let tasks = &started.tasks;
     let pieces = PieceServer::new(node.store.clone(), node.trust.clone(), Arc::new(System));
-    let pieces = pieces.with_referrals(seeding.referrals());
+    let pieces = pieces.with_referrals(seeding.referrals()).over(node.cluster.wire());
     tasks.spawn("piece port", pieces.serve(piece, tasks.clone()));
     let routes = Routes::new(SeedServer::new(seeding.clone()));
-    grpc::serve(grpc, routes, None, tasks, &started.drain);
+    let port = grpc::Port { wire: node.cluster.wire().clone(), pages: None };
+    port.serve(grpc, routes, tasks, &started.drain);
 }
 
 fn origin_config(config: &Config) -> OriginConfig {

@@ -3,9 +3,11 @@
 use std::pin::Pin;
 
 use async_trait::async_trait;
+use darner_chassis::identity::Peer;
 use darner_origin::MAX_WINDOW_BYTES;
 use darner_proto::{convert, v1};
 use darner_transfer::download::Opener;
+use darner_transfer::node::check_caller;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
@@ -70,11 +72,13 @@ impl v1::seed_server::Seed for Seeding {
     type OpenStream = Pin<Box<dyn Stream<Item = Result<v1::OpenReply, Status>> + Send>>;
 
     async fn open(&self, request: Request<v1::OpenRequest>) -> Result<Response<Self::OpenStream>, Status> {
+        check_caller(&Peer::of_call(request.extensions()), request.get_ref().taker.as_ref())?;
         Ok(Response::new(self.replies(request.into_inner())?))
     }
 
     async fn probe(&self, request: Request<v1::ProbeRequest>) -> Result<Response<v1::ProbeReply>, Status> {
         use v1::probe_reply::Outcome;
+        check_caller(&Peer::of_call(request.extensions()), request.get_ref().taker.as_ref())?;
         let request = request.into_inner();
         let taker = request.taker.unwrap_or_default();
         if taker.tenant != self.inner.parts.identity.tenant {
@@ -98,6 +102,7 @@ impl v1::seed_server::Seed for Seeding {
     }
 
     async fn survey(&self, request: Request<v1::SurveyRequest>) -> Result<Response<v1::SurveyReply>, Status> {
+        check_caller(&Peer::of_call(request.extensions()), request.get_ref().asker.as_ref())?;
         let request = request.into_inner();
         if request.keys.len() > MAX_SURVEYED {
             return Err(Status::invalid_argument("too many keys in one call"));

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use darner_chassis::grpc::{TracedChannel, channel};
+use darner_chassis::grpc::TracedChannel;
 use darner_lfs::ObjectKey;
 use darner_proto::v1;
 use darner_proto::v1::seed_client::SeedClient;
@@ -80,7 +80,7 @@ impl Surveyor {
         if let Some(client) = clients.get(address) {
             return Some(client.clone());
         }
-        let client = SeedClient::new(channel(address).ok()?);
+        let client = SeedClient::new(self.cluster.as_ref()?.seed_channel(address).ok()?);
         clients.insert(address.to_owned(), client.clone());
         Some(client)
     }

@@ -20,7 +20,10 @@ mod views;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use darner_chassis::grpc::{GrpcError, TracedChannel};
+use darner_chassis::identity::Role;
 use darner_chassis::tasks::Tasks;
+use darner_chassis::tls::{Expected, Wire};
 use darner_lfs::{ObjectKey, rendezvous};
 use darner_proto::v1;
 use tokio::sync::watch;
@@ -42,6 +45,8 @@ pub struct ClusterConfig {
     pub seed_peers: Vec<String>,
     /// Where the last membership is kept. None: it is not.
     pub state_file: Option<PathBuf>,
+    /// How the others are spoken to.
+    pub wire: Wire,
 }
 
 /// The members this node knows of, its own tenant's only.
@@ -99,6 +104,21 @@ impl Cluster {
         if self.identity().zone.is_empty() {
             self.shared.place(zone);
         }
+    }
+
+    /// How the others are spoken to.
+    pub fn wire(&self) -> &Wire {
+        self.shared.wire()
+    }
+
+    /// A channel to the seed that answers at `HOST:PORT`: credentials travel on it, so that nobody but a seed may.
+    pub fn seed_channel(&self, address: &str) -> Result<TracedChannel, GrpcError> {
+        self.wire().channel(address, Expected::roles(&[Role::SeedPeer]))
+    }
+
+    /// A channel to a daemon that acts as a seed at `HOST:PORT`.
+    pub fn acting_channel(&self, address: &str) -> Result<TracedChannel, GrpcError> {
+        self.wire().channel(address, Expected::roles(&[Role::PeerDaemon]))
     }
 
     /// The members known now.

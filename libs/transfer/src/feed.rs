@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use darner_chassis::tasks::Tasks;
+use darner_chassis::tls::Wire;
 use darner_proto::v1;
 use darner_proto::wanted::Wanted;
 use darner_store::Store;
@@ -50,6 +51,8 @@ pub struct FeedConfig {
     pub surroundings_file: Option<PathBuf>,
     /// The store whose holdings are reported; absent: none are.
     pub store: Option<Store>,
+    /// How the manager is spoken to.
+    pub wire: Wire,
 }
 
 /// The numbers a node reports every few seconds.
@@ -84,6 +87,7 @@ struct Inner {
     component: String,
     admin_address: String,
     store: Option<Store>,
+    wire: Wire,
     hello: v1::Hello,
     stats: Stats,
     connected: AtomicBool,
@@ -107,6 +111,7 @@ impl Feed {
             component: config.component,
             admin_address: config.admin_address,
             store: config.store,
+            wire: config.wire,
             hello,
             stats,
             connected: AtomicBool::new(false),

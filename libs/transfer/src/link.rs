@@ -7,6 +7,7 @@
 mod http;
 
 pub use http::HttpLinks;
+pub(crate) use http::NODES;
 
 use std::fmt;
 use std::ops::Range;

@@ -8,6 +8,7 @@
 pub mod config;
 mod error;
 mod identity;
+mod joining;
 mod report;
 mod scrubbing;
 
@@ -23,6 +24,7 @@ use darner_chassis::net;
 use darner_chassis::settings::Shared;
 use darner_chassis::sign::Verifier;
 use darner_chassis::tasks::{Drain, Tasks};
+use darner_chassis::tls::Wire;
 use darner_proto::v1;
 use darner_store::Store;
 use tokio::net::TcpListener;
@@ -36,12 +38,13 @@ use crate::trust::Trust;
 
 pub use error::StartError;
 pub use identity::{Reached, identity, kept_id};
+pub use joining::check_caller;
 
 /// How long transfers under way may go on after the word to leave. What is cut is resumed elsewhere.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The kinds of node that hold objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A peer daemon.
     Daemon,
@@ -101,6 +104,8 @@ pub struct Ground {
     pub seed_peers: Vec<String>,
     /// What may be kept on disk.
     pub storage: config::Storage,
+    /// How the others are spoken to.
+    pub wire: Wire,
 }
 
 /// A node that stands: its store is open, its cluster is being joined.
@@ -121,11 +126,11 @@ pub struct Node {
 impl Node {
     /// Opens the store and joins the cluster on `tasks`. Waits for the disk only.
     pub async fn stand(ground: Ground, tasks: &Tasks) -> Result<Self, StartError> {
-        let Ground { kind, data, identity, honoured, schedulers, seed_peers, storage } = ground;
+        let Ground { kind, data, identity, honoured, schedulers, seed_peers, storage, wire } = ground;
         let store = Store::open(storage.store(&data)).await?;
         let trust = Trust::new(honoured, &identity.id, &identity.tenant);
         let state_file = Some(data.join("membership"));
-        let joining = ClusterConfig { identity, schedulers, seed_peers, state_file };
+        let joining = ClusterConfig { identity, schedulers, seed_peers, state_file, wire };
         let cluster = Cluster::start(joining, store.clone(), tasks);
         Ok(Self { kind, data, store, trust, cluster })
     }
@@ -135,7 +140,7 @@ impl Node {
         download::Parts {
             store: self.store.clone(),
             cluster: self.cluster.clone(),
-            links: Arc::new(HttpLinks::new(&self.cluster.identity().id)),
+            links: Arc::new(HttpLinks::over(self.cluster.wire(), &self.cluster.identity().id)),
             trust: self.trust.clone(),
             metrics: started.metrics.clone(),
             clock: Arc::new(System),

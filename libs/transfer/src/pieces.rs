@@ -2,7 +2,7 @@
 //! `POST /v1/bundle`, over HTTP/1.1 on the piece port.
 //!
 //! Every request shows a grant that names the object, the asking node and a time, signed by a seed (or by this node
-//! itself while it acts as one). Bytes of objects that are still arriving move on as they arrive. Connections and
+//! itself while it acts as one). Where nodes have certificates, the asking node is the one whose certificate was shown. Bytes of objects that are still arriving move on as they arrive. Connections and
 //! waiting are bounded; a peer that stops reading loses its connection with the socket's send buffer.
 
 mod answer;
@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use darner_chassis::clock::Clock;
 use darner_chassis::tasks::Tasks;
+use darner_chassis::tls::{Arrived, Wire};
 use darner_lfs::ObjectKey;
 use darner_proto::v1;
 use darner_store::Store;
@@ -49,18 +50,33 @@ pub struct PieceServer {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) referrals: Option<Arc<dyn Referrals>>,
     readings: reading::Readings,
+    wire: Wire,
 }
 
 impl PieceServer {
     /// Serves `store` to whoever `trust` admits.
     pub fn new(store: Store, trust: Trust, clock: Arc<dyn Clock>) -> Self {
-        Self { store, trust, clock, referrals: None, readings: reading::Readings::default() }
+        Self {
+            store,
+            trust,
+            clock,
+            referrals: None,
+            readings: reading::Readings::default(),
+            wire: Wire::clear(),
+        }
     }
 
     /// Tells watchers who else takes an object here.
     #[must_use]
     pub fn with_referrals(mut self, referrals: Arc<dyn Referrals>) -> Self {
         self.referrals = Some(referrals);
+        self
+    }
+
+    /// Takes connections as this wire says.
+    #[must_use]
+    pub fn over(mut self, wire: &Wire) -> Self {
+        self.wire = wire.clone();
         self
     }
 
@@ -89,9 +105,15 @@ impl PieceServer {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "nodelay");
         }
+        let stream = match self.wire.arrive(stream).await {
+            Ok(Arrived::Peer(stream)) => stream,
+            Ok(Arrived::ClearText(_)) => return,
+            Err(error) => return tracing::debug!(%error, "piece connection not greeted"),
+        };
+        let peer = stream.peer().clone();
         let service = service_fn(move |request: Request<Incoming>| {
-            let server = self.clone();
-            async move { Ok::<_, std::convert::Infallible>(server.answer(request).await) }
+            let (server, peer) = (self.clone(), peer.clone());
+            async move { Ok::<_, std::convert::Infallible>(server.answer(&peer, request).await) }
         });
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use darner_chassis::clock::Clock;
+use darner_chassis::identity::{self, Peer};
 use darner_chassis::tasks::{Drain, Tasks};
 use darner_lfs::ObjectKey;
 use darner_proto::convert::{self, Malformed};
@@ -65,12 +66,14 @@ impl v1::scheduler_server::Scheduler for Streams {
         if self.drain.is_draining() {
             return Err(Status::unavailable("the scheduler is leaving"));
         }
+        let peer = Peer::of_call(request.extensions());
         let mut incoming = request.into_inner();
         let first = timeout(HELLO, incoming.message())
             .await
             .map_err(|_elapsed| Status::deadline_exceeded("no hello in time"))??;
         let now_ms = self.clock.now_ms();
         let checked = check(first.and_then(|first| first.message), now_ms)?;
+        check_speaks_for_itself(&peer, &checked.node)?;
         let session = Session(self.last.fetch_add(1, Ordering::Relaxed) + 1);
         let outbox = Arc::new(Outbox::default());
         let stream = Stream { outbox: Arc::clone(&outbox), skew_ms: checked.skew_ms };
@@ -125,6 +128,15 @@ fn check(first: Option<Message>, now_ms: u64) -> Result<Checked, Status> {
         tracing::warn!(node = %node.id, skew_ms, "clocks differ");
     }
     Ok(Checked { node: Arc::new(node), features: hello.features, skew_ms })
+}
+
+/// A node joins under the name and role of its certificate; without certificates it is believed.
+fn check_speaks_for_itself(peer: &Peer, node: &v1::NodeIdentity) -> Result<(), Status> {
+    let role = match node.role() {
+        v1::Role::Seed => identity::Role::SeedPeer,
+        v1::Role::Daemon | v1::Role::Unspecified => identity::Role::PeerDaemon,
+    };
+    peer.check_is(role, &node.id).map_err(|mismatch| Status::permission_denied(mismatch.to_string()))
 }
 
 fn check_identity(node: &v1::NodeIdentity) -> Result<(), Status> {

@@ -57,6 +57,7 @@ async fn ring(count: usize, upstream: &Upstream) -> Vec<Seed> {
             schedulers: Vec::new(),
             seed_peers: Vec::new(),
             state_file: Some(state_file),
+            wire: darner_chassis::tls::Wire::clear(),
         };
         let seeding = Seeding::new(Parts {
             identity,

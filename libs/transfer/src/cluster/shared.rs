@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use darner_chassis::tls::Wire;
 use darner_lfs::{ObjectKey, rendezvous};
 use darner_proto::v1;
 use tokio::sync::{Notify, watch};
@@ -81,6 +82,10 @@ impl Shared {
             zone.clone_into(current);
             moved
         });
+    }
+
+    pub(super) const fn wire(&self) -> &Wire {
+        &self.config.wire
     }
 
     pub(super) fn seed_peers(&self) -> &[String] {

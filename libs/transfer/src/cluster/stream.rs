@@ -11,7 +11,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use darner_chassis::grpc;
+use darner_chassis::identity::Role;
 use darner_chassis::tasks::Tasks;
+use darner_chassis::tls::Expected;
 use darner_proto::v1;
 use darner_proto::v1::node_message::Message;
 use darner_proto::v1::scheduler_message::Message as Said;
@@ -42,7 +45,7 @@ const QUEUE: usize = 16;
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
-    #[error("{0}")]
+    #[error("{}", grpc::words(.0))]
     Status(#[from] tonic::Status),
     #[error("no welcome in time")]
     NoWelcome,
@@ -160,8 +163,9 @@ impl Stream<'_> {
             clock_ms: now_ms(),
         };
         send(&out, Message::Hello(hello)).await?;
-        let channel = darner_chassis::grpc::channel(&self.link.address)
-            .map_err(|error| Broken::Address(error.to_string()))?;
+        let expected = Expected::roles(&[Role::Scheduler]);
+        let channel = self.shared.wire().channel(&self.link.address, expected);
+        let channel = channel.map_err(|error| Broken::Address(error.to_string()))?;
         let mut client = v1::scheduler_client::SchedulerClient::new(channel);
         let opened = timeout(WELCOME, client.join(ReceiverStream::new(queue)));
         let mut said = opened.await.map_err(|_late| Broken::NoWelcome)??.into_inner();

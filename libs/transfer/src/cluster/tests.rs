@@ -177,6 +177,7 @@ fn config(schedulers: &[SocketAddr]) -> ClusterConfig {
         schedulers: schedulers.iter().map(ToString::to_string).collect(),
         seed_peers: vec!["static-1:65000".to_owned(), "static-2:65000".to_owned()],
         state_file: None,
+        wire: darner_chassis::tls::Wire::clear(),
     }
 }
 

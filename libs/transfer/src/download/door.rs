@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use darner_chassis::grpc::{TracedChannel, channel};
+use darner_chassis::grpc::TracedChannel;
 use darner_lfs::ObjectKey;
 use darner_proto::v1;
 use darner_proto::v1::open_reply::Outcome;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::{Timing, Wanted};
 use crate::cluster::{Cluster, SeedAt};
+use crate::node::Kind;
 
 /// Between two rounds over the seeds while none answers.
 const AGAIN: Duration = Duration::from_millis(300);
@@ -62,7 +63,7 @@ pub(super) struct Door {
     cluster: Cluster,
     timing: Timing,
     acting: OnceLock<Arc<dyn Opener>>,
-    openers: Mutex<HashMap<String, Arc<dyn Opener>>>,
+    openers: Mutex<HashMap<(Kind, String), Arc<dyn Opener>>>,
     seedless: Mutex<Option<Seedless>>,
 }
 
@@ -140,16 +141,24 @@ impl Door {
         }
     }
 
-    /// The opener at an address.
+    /// The seed at an address.
     pub(super) fn at(&self, address: &str) -> Arc<dyn Opener> {
+        self.opener(Kind::Seed, address)
+    }
+
+    fn opener(&self, kind: Kind, address: &str) -> Arc<dyn Opener> {
         let mut openers = self.openers.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || -> Arc<dyn Opener> {
-            match channel(address) {
+            let channel = match kind {
+                Kind::Seed => self.cluster.seed_channel(address),
+                Kind::Daemon => self.cluster.acting_channel(address),
+            };
+            match channel {
                 Ok(channel) => Arc::new(GrpcOpener(SeedClient::new(channel))),
                 Err(error) => Arc::new(Nowhere(error.to_string())),
             }
         };
-        Arc::clone(openers.entry(address.to_owned()).or_insert_with(make))
+        Arc::clone(openers.entry((kind, address.to_owned())).or_insert_with(make))
     }
 
     /// Opens one object; `begun` when pieces of it are here already.
@@ -215,7 +224,7 @@ impl Door {
             if daemon.id == self.cluster.identity().id {
                 Arc::clone(own)
             } else {
-                self.at(&daemon.grpc_address)
+                self.opener(Kind::Daemon, &daemon.grpc_address)
             }
         });
         let mut last = words;

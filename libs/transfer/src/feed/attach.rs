@@ -9,6 +9,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use darner_chassis::grpc;
+use darner_chassis::identity::Role;
+use darner_chassis::tls::Expected;
 use darner_proto::v1::{self, manager_client::ManagerClient, report};
 use darner_proto::wanted::Wanted;
 use tokio::sync::mpsc;
@@ -39,7 +41,7 @@ enum Ended {
     Deaf,
     #[error("too many tombstones wait to be honoured")]
     Behind,
-    #[error("{0}")]
+    #[error("{}", grpc::words(.0))]
     Refused(#[from] tonic::Status),
 }
 
@@ -89,8 +91,8 @@ impl<'a> Attachment<'a> {
         let mut applied = self.feed.0.applied.subscribe();
         let sequence = *applied.borrow_and_update();
         self.send(report::Report::Hello(self.hello(sequence))).await?;
-        let channel =
-            grpc::channel(manager).map_err(|error| tonic::Status::invalid_argument(error.to_string()))?;
+        let channel = self.feed.0.wire.channel(manager, Expected::roles(&[Role::Manager]));
+        let channel = channel.map_err(|error| tonic::Status::invalid_argument(error.to_string()))?;
         let mut wanted = ManagerClient::new(channel).attach(ReceiverStream::new(reports)).await?.into_inner();
         self.feed.0.connected.store(true, Ordering::Relaxed);
         tracing::info!(manager, "attached to the manager");

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
+use darner_chassis::identity::{self, Role};
+use darner_chassis::tls::{Connector, Expected, Wire};
 use darner_lfs::ObjectKey;
 use darner_proto::{grant, headers, v1};
 use futures::{Stream, StreamExt};
@@ -12,7 +14,6 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use prost::Message;
 
@@ -22,6 +23,8 @@ use super::{Ask, Chunks, Entries, Events, LinkError, Links, Peer};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Idle connections kept per peer: the lanes of two downloads.
 const IDLE_PER_PEER: usize = 8;
+/// Who holds objects.
+pub(crate) const NODES: &[Role] = &[Role::SeedPeer, Role::PeerDaemon];
 /// Largest message on a watch or bundle stream: the full digest list of a 100 GB object is 0.8 MiB.
 const MAX_MESSAGE: usize = 8 << 20;
 /// Read buffer: fewer, larger frames cost less CPU per byte, but above 512 KiB the allocator takes fresh pages for
@@ -31,23 +34,26 @@ const READ_BUFFER: usize = 384 << 10;
 /// Peers over HTTP/1.1.
 #[derive(Debug, Clone)]
 pub struct HttpLinks {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     node: HeaderValue,
 }
 
 #[derive(Debug)]
 struct HttpPeer {
     links: HttpLinks,
+    id: String,
     authority: String,
 }
 
 impl HttpLinks {
-    /// Links of the node with this id.
+    /// Links in clear text of the node with this id.
     pub fn new(node: &str) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_keepalive(Some(Duration::from_secs(15)));
+        Self::over(&Wire::clear(), node)
+    }
+
+    /// Links of the node with this id.
+    pub fn over(wire: &Wire, node: &str) -> Self {
+        let connector = wire.connector(Expected::roles(NODES), CONNECT_TIMEOUT);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_mins(1))
@@ -58,10 +64,18 @@ impl HttpLinks {
         Self { client, node }
     }
 
-    async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, LinkError> {
+    /// Sends a request to the node of this id. Another one may have its address by now; it learns what was asked, but a
+    /// grant is of no use to it, and nothing it answers counts.
+    async fn send(
+        &self,
+        id: &str,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, LinkError> {
         request.headers_mut().insert(headers::NODE, self.node.clone());
         darner_chassis::telemetry::inject(request.headers_mut());
         let answer = self.client.request(request).await.map_err(|error| unreachable(&error))?;
+        let answered = identity::Peer::of(answer.extensions()).check_named(NODES, id);
+        answered.map_err(|mismatch| LinkError::Unreachable(mismatch.to_string()))?;
         match answer.status() {
             status if status.is_success() => Ok(answer),
             StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE => Err(LinkError::Absent),
@@ -73,7 +87,8 @@ impl HttpLinks {
 
 impl Links for HttpLinks {
     fn peer(&self, node: &v1::NodeIdentity) -> Arc<dyn Peer> {
-        Arc::new(HttpPeer { links: self.clone(), authority: node.piece_address.clone() })
+        let (links, id, authority) = (self.clone(), node.id.clone(), node.piece_address.clone());
+        Arc::new(HttpPeer { links, id, authority })
     }
 }
 
@@ -95,7 +110,7 @@ impl Peer for HttpPeer {
         let range = format!("bytes={}-{}", ask.range.start, ask.range.end.saturating_sub(1));
         let range = HeaderValue::from_str(&range).map_err(|_invalid| LinkError::Malformed("range"))?;
         request.headers_mut().insert(header::RANGE, range);
-        let answer = self.links.send(request).await?;
+        let answer = self.links.send(&self.id, request).await?;
         if answer.status() != StatusCode::PARTIAL_CONTENT {
             return Err(LinkError::Malformed("a range was asked and something else came"));
         }
@@ -104,7 +119,7 @@ impl Peer for HttpPeer {
 
     async fn watch(&self, key: ObjectKey, grant: Arc<v1::Grant>) -> Result<Events, LinkError> {
         let request = self.get(key, &grant, "/watch")?;
-        let answer = self.links.send(request).await?;
+        let answer = self.links.send(&self.id, request).await?;
         let events = delimited::<v1::LinkEvent>(chunks(answer.into_body()));
         Ok(Box::pin(events.map(|event| event?.event.ok_or(LinkError::Malformed("empty event")))))
     }
@@ -115,7 +130,7 @@ impl Peer for HttpPeer {
             .uri(format!("http://{}/v1/bundle", self.authority))
             .body(Full::from(request.encode_to_vec()))
             .map_err(|error| LinkError::Unreachable(error.to_string()))?;
-        let answer = self.links.send(request).await?;
+        let answer = self.links.send(&self.id, request).await?;
         Ok(Box::pin(delimited(chunks(answer.into_body()))))
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use darner_chassis::clock::{Clock, Random, System};
-use darner_chassis::settings::Host;
+use darner_chassis::settings::{Host, Shared};
 use darner_proto::v1;
 
 use super::{Kind, StartError};
@@ -19,10 +19,14 @@ pub struct Reached {
     pub piece: SocketAddr,
 }
 
-/// The id of the node that lives in `data`: the configured one, or one made there at the first start.
-pub fn kept_id(kind: Kind, data: &Path, host: &Host) -> Result<String, StartError> {
-    if let Some(id) = &host.id {
+/// The id of the node that lives in `data`: the configured one, the name in the certificate of the configured file, or
+/// one made there at the first start.
+pub fn kept_id(kind: Kind, data: &Path, shared: &Shared) -> Result<String, StartError> {
+    if let Some(id) = &shared.host.id {
         return Ok(id.clone());
+    }
+    if let Some(name) = shared.tls.cert.as_deref().and_then(darner_chassis::tls::name_in) {
+        return Ok(name);
     }
     let path = data.join("node-id");
     let failed = |source| StartError::data(&path, source);
@@ -103,18 +107,20 @@ mod tests {
     #[test]
     fn a_node_stays_itself_over_restarts() {
         let (data, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let id = |data: &Path| kept_id(Kind::Daemon, data, &Host::default()).unwrap();
+        let id = |data: &Path| kept_id(Kind::Daemon, data, &Shared::default()).unwrap();
         let first = id(data.path());
         assert_eq!(id(data.path()), first);
         assert_ne!(id(other.path()), first);
         assert!(first.starts_with("daemon-"), "{first}");
         let named = Host { id: Some("mine".to_owned()), ..Host::default() };
+        let named = Shared { host: named, ..Shared::default() };
         assert_eq!(kept_id(Kind::Seed, data.path(), &named).unwrap(), "mine");
     }
 
     #[test]
     fn a_data_directory_that_cannot_be_used_is_named() {
-        let error = kept_id(Kind::Seed, Path::new("/dev/null/x"), &Host::default()).unwrap_err().to_string();
+        let error =
+            kept_id(Kind::Seed, Path::new("/dev/null/x"), &Shared::default()).unwrap_err().to_string();
         assert!(error.contains("`data`") && error.contains("/dev/null/x"), "{error}");
     }
 

@@ -26,6 +26,7 @@ impl Node {
             state_file: Some(self.data.join("feed.json")),
             surroundings_file: Some(self.data.join("surroundings")),
             store: Some(self.store.clone()),
+            wire: self.cluster.wire().clone(),
         };
         let hello = v1::Hello {
             protocol_version: PROTOCOL_VERSION,

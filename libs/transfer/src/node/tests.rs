@@ -17,6 +17,7 @@ fn oid_of(content: &[u8]) -> Oid {
 
 async fn node(data: &Path, tasks: &Tasks) -> Result<Node, StartError> {
     let ground = Ground {
+        wire: Wire::clear(),
         kind: Kind::Seed,
         data: data.to_owned(),
         identity: v1::NodeIdentity { id: "seed-1".to_owned(), ..Default::default() },

@@ -1,6 +1,7 @@
 //! One request of the piece link: route, check the grant, answer a range.
 
 use bytes::Bytes;
+use darner_chassis::identity::Peer;
 use darner_lfs::{ObjectKey, range};
 use darner_proto::{grant, headers, v1};
 use futures::TryStreamExt as _;
@@ -10,14 +11,15 @@ use hyper::body::{Frame, Incoming};
 
 use super::reading::opens_growing;
 use super::{AnswerBody, PATIENCE, PieceServer};
+use crate::link::NODES;
 use crate::tail::{Reader, Tail};
 use crate::trust::Denied;
 
 impl PieceServer {
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<AnswerBody> {
+    pub(super) async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Response<AnswerBody> {
         let path = request.uri().path().to_owned();
         if path == "/v1/bundle" && request.method() == Method::POST {
-            return self.bundle(request).await;
+            return self.bundle(peer, request).await;
         }
         let Some(rest) = path.strip_prefix("/v1/objects/") else {
             return words(StatusCode::NOT_FOUND, "no such path on the piece port");
@@ -29,7 +31,7 @@ impl PieceServer {
         if request.method() != Method::GET {
             return words(StatusCode::METHOD_NOT_ALLOWED, "GET only");
         }
-        let grant = match self.admit(&key, request.headers()) {
+        let grant = match self.admit(peer, &key, request.headers()) {
             Ok(grant) => grant,
             Err(denied) => {
                 tracing::debug!(%key, %denied, "piece request refused");
@@ -44,9 +46,10 @@ impl PieceServer {
         self.range(key, &grant, request.headers()).await
     }
 
-    fn admit(&self, key: &ObjectKey, headers: &HeaderMap) -> Result<v1::Grant, Denied> {
+    fn admit(&self, peer: &Peer, key: &ObjectKey, headers: &HeaderMap) -> Result<v1::Grant, Denied> {
         let taker =
             headers.get(headers::NODE).and_then(|value| value.to_str().ok()).ok_or(Denied::Missing)?;
+        peer.check_named(NODES, taker).map_err(|_mismatch| Denied::Other)?;
         let shown = headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())

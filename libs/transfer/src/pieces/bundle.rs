@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use darner_chassis::identity::Peer;
 use darner_lfs::ObjectKey;
 use darner_lfs::layout::MIN_PIECE_BYTES;
 use darner_proto::{convert, v1};
@@ -15,6 +16,7 @@ use prost::Message as _;
 use super::answer::words;
 use super::reading::opens_growing;
 use super::{AnswerBody, PieceServer};
+use crate::link::NODES;
 use crate::tail::{Reader, Tail, TailError};
 
 /// Entries one bundle may ask for.
@@ -25,7 +27,7 @@ const MAX_REQUEST_BYTES: usize = 1 << 20;
 const ENTRY_PATIENCE: Duration = Duration::from_secs(5);
 
 impl PieceServer {
-    pub(super) async fn bundle(&self, request: Request<Incoming>) -> Response<AnswerBody> {
+    pub(super) async fn bundle(&self, peer: &Peer, request: Request<Incoming>) -> Response<AnswerBody> {
         let Ok(body) = Limited::new(request.into_body(), MAX_REQUEST_BYTES).collect().await else {
             return words(StatusCode::PAYLOAD_TOO_LARGE, "the bundle request is too long");
         };
@@ -34,6 +36,9 @@ impl PieceServer {
             Ok(_) => return words(StatusCode::PAYLOAD_TOO_LARGE, "too many entries"),
             Err(_) => return words(StatusCode::BAD_REQUEST, "no bundle request"),
         };
+        if let Err(mismatch) = peer.check_named(NODES, &asked.node) {
+            return words(StatusCode::FORBIDDEN, &mismatch.to_string());
+        }
         let queue: VecDeque<_> = asked.items.into();
         let state = (self.clone(), queue, asked.node);
         let entries = futures::stream::try_unfold(state, |(server, mut queue, node)| async move {

@@ -144,6 +144,7 @@ impl Stage {
             schedulers: Vec::new(),
             seed_peers: vec![self.seed_grpc.clone()],
             state_file: None,
+            wire: darner_chassis::tls::Wire::clear(),
         };
         let cluster = Cluster::start(config, store.clone(), &tasks);
         let links = Arc::new(FaultyLinks::new(HttpLinks::new(id)));
