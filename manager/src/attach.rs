@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use darner_chassis::identity::{Peer, Role};
 use darner_chassis::tasks::Tasks;
 use darner_proto::v1::{self, manager_server};
 use futures::Stream;
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::catalog::Node;
 use crate::control::Control;
 
 /// Streams at once.
@@ -52,17 +54,25 @@ impl manager_server::Manager for Attach {
         &self,
         request: Request<Streaming<v1::Report>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
+        let peer = Peer::of_call(request.extensions());
         let mut reports = request.into_inner();
         let first = tokio::time::timeout(HELLO_WITHIN, reports.message())
             .await
             .map_err(|_elapsed| Status::deadline_exceeded("the first message must be a hello, soon"))??;
         let node = hello::node(first, self.control.now_ms())?;
+        check_speaks_for_itself(&peer, &node)?;
         let place = self.attached.take(&node.id)?;
         let (out, feed) = mpsc::channel(QUEUE);
         let carried = stream::Carried::begin(self.control.clone(), node, out).await?;
         self.tasks.spawn("node stream", carried.carry(reports, place));
         Ok(Response::new(Box::pin(ReceiverStream::new(feed))))
     }
+}
+
+/// A node attaches as what its certificate says it is; without certificates it is believed.
+fn check_speaks_for_itself(peer: &Peer, node: &Node) -> Result<(), Status> {
+    let role: Role = node.component.parse().map_err(|error| Status::invalid_argument(format!("{error}")))?;
+    peer.check_is(role, &node.id).map_err(|mismatch| Status::permission_denied(mismatch.to_string()))
 }
 
 /// Who is attached: node id -> the end of its present stream.

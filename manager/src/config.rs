@@ -27,6 +27,29 @@ pub struct Config {
     pub schedulers: Vec<String>,
     /// What runs inside Kubernetes only.
     pub kubernetes: Kubernetes,
+    /// The cluster's certificate authority, when the manager is it.
+    pub ca: Ca,
+}
+
+/// The cluster's certificate authority. With it the manager needs no certificate of its own: it issues it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Ca {
+    /// PEM file of the authority's certificate; it carries the URI `spiffe://TRUST-DOMAIN`. Absent: the manager issues
+    /// nothing.
+    pub cert: Option<PathBuf>,
+    /// PEM file of its private key.
+    pub key: Option<PathBuf>,
+    /// File of the tokens that let parts join: lines `ROLE NAME TOKEN`, `*` for any name; read again for every request.
+    pub tokens: Option<PathBuf>,
+    /// Seconds a certificate lives; parts renew theirs after two thirds of it. At least 60.
+    pub lifetime_seconds: u64,
+}
+
+impl Default for Ca {
+    fn default() -> Self {
+        Self { cert: None, key: None, tokens: None, lifetime_seconds: 86_400 }
+    }
 }
 
 /// REST, the page and the events.

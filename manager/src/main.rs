@@ -3,9 +3,15 @@
 
 use std::process::ExitCode;
 
+use darner_manager::certs;
+
 fn main() -> ExitCode {
     if std::env::args_os().skip(1).eq(["--print-crds"]) {
         return print_definitions();
+    }
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("certs", rest)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return certs::answer(rest);
     }
     darner_chassis::command::run("darner-manager", env!("CARGO_PKG_VERSION"), darner_manager::service::run)
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use darner_chassis::clock::System;
 use darner_chassis::command::Started;
 use darner_chassis::{grpc, net};
+use darner_proto::v1::identity_server::IdentityServer;
 use darner_proto::v1::manager_server::ManagerServer;
 use tonic::service::Routes;
 
@@ -20,7 +21,7 @@ use crate::catalog::{self, Catalog};
 use crate::config::Config;
 use crate::control::Control;
 use crate::kubernetes::Standing;
-use crate::{api, kubernetes, listen};
+use crate::{api, enrolment, kubernetes, listen};
 
 /// Between two tidyings of the catalog.
 const TIDY_EVERY: Duration = Duration::from_hours(1);
@@ -44,7 +45,12 @@ pub async fn run(started: Started<Config>) -> Result<(), Box<dyn Error + Send + 
     let (tasks, drain) = (started.tasks.clone(), started.drain.clone());
     let standing = Standing { control: control.clone(), tasks, drain };
     Box::pin(kubernetes::start(&config.kubernetes, &config.schedulers, standing)).await?;
-    grpc::serve(nodes, Routes::new(attach), None, &started.tasks, &started.drain);
+    let (wire, identity) = enrolment::open(config, &control, &started.tasks).await?;
+    let mut routes = Routes::new(attach);
+    if let Some(identity) = identity {
+        routes = routes.add_service(IdentityServer::new(identity));
+    }
+    grpc::Port { wire, pages: None }.serve(nodes, routes, &started.tasks, &started.drain);
     started.tasks.spawn("tidy catalog", tidy(control.clone()));
     let url = format!("http://{http_address}");
     started.ready.write(&[("url", url), ("grpc", grpc_address.to_string())])?;

@@ -11,7 +11,7 @@ use darner_chassis::command::Started;
 use darner_chassis::grpc;
 use darner_chassis::settings::{Admin, Shared};
 use darner_chassis::tasks::{Drain, Tasks};
-use darner_manager::config::{Config, Grpc, Http};
+use darner_manager::config::{Ca, Config, Grpc, Http};
 use darner_manager::service;
 use darner_proto::PROTOCOL_VERSION;
 use darner_proto::v1::{self, manager_client::ManagerClient, report};
@@ -77,6 +77,7 @@ pub(crate) fn config(data: &Path) -> Config {
         database: None,
         schedulers: vec!["scheduler.example:8002".to_owned()],
         kubernetes: darner_manager::kubernetes::config::Kubernetes::default(),
+        ca: Ca::default(),
     }
 }
 
