@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use darner_chassis::grpc::channel;
 use darner_proto::v1;
 use darner_proto::v1::seed_client::SeedClient;
 use darner_proto::v1::seed_server::Seed;
@@ -61,10 +60,8 @@ impl Acting {
         }
         // Any key will do: all the seeds are asked.
         let seeds = self.cluster.seeds_for(&darner_lfs::Oid::EMPTY.into());
-        let mut looks: futures::stream::FuturesUnordered<_> = seeds
-            .into_iter()
-            .map(|seed| answers(seed.grpc_address, self.cluster.identity().clone()))
-            .collect();
+        let mut looks: futures::stream::FuturesUnordered<_> =
+            seeds.into_iter().map(|seed| answers(self.cluster.clone(), seed.grpc_address)).collect();
         let mut answer = false;
         while let (false, Some(seen)) = (answer, looks.next().await) {
             answer = seen;
@@ -82,9 +79,9 @@ impl Acting {
     }
 }
 
-async fn answers(address: String, asker: v1::NodeIdentity) -> bool {
-    let Ok(channel) = channel(&address) else { return false };
-    let question = v1::SurveyRequest { asker: Some(asker), keys: Vec::new() };
+async fn answers(cluster: Cluster, address: String) -> bool {
+    let Ok(channel) = cluster.seed_channel(&address) else { return false };
+    let question = v1::SurveyRequest { asker: Some(cluster.identity().clone()), keys: Vec::new() };
     let answer = tokio::time::timeout(LOOK_WITHIN, SeedClient::new(channel).survey(question)).await;
     matches!(answer, Ok(Ok(_)))
 }

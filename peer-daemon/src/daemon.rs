@@ -16,6 +16,7 @@ use darner_chassis::config::ConfigError;
 use darner_chassis::metrics::Role;
 use darner_chassis::seal::Sealer;
 use darner_chassis::sign::Verifier;
+use darner_chassis::tls::Wire;
 use darner_origin::{Origin, OriginConfig};
 use darner_proto::v1;
 use darner_transfer::node::{self, Ground, Kind, Node, Reached};
@@ -62,7 +63,11 @@ pub async fn start(started: &Started<Config>) -> Result<Addresses, StartError> {
     };
     let addresses = Addresses::of(&listeners.git, &listeners.grpc, &listeners.piece)?;
     let host = &config.shared.host;
-    let id = node::kept_id(Kind::Daemon, &data, host)?;
+    let id = node::kept_id(Kind::Daemon, &data, &config.shared)?;
+    let wire = Kind::Daemon
+        .wire(&config.shared, (&id, &data), config.manager.as_deref(), &started.tasks)
+        .await
+        .map_err(StartError::from)?;
     let signer = keys::own(&data, &id)?;
     let reached = Reached { grpc: addresses.grpc, piece: addresses.piece };
     let identity = node::identity(Kind::Daemon, id, host, reached, signer.public_key());
@@ -71,7 +76,7 @@ pub async fn start(started: &Started<Config>) -> Result<Addresses, StartError> {
     let sealer = Sealer::open_or_generate(&tickets_path)
         .map_err(|error| node::StartError::key("keys.tickets", &error))?;
     let honoured = node::honoured(config.keys.grants_public.as_deref())?;
-    let node = Node::stand(ground(config, data, identity, honoured), &started.tasks).await?;
+    let node = Node::stand(ground(config, data, (identity, wire), honoured), &started.tasks).await?;
     node.trust.learn(node.cluster.identity());
     let house = House::build(started, Base { clock, origin, node, signer });
     house.open_git(started, (listeners.git, certificate), (Tickets::new(sealer, host.tenant.clone()), rules));
@@ -133,7 +138,12 @@ fn origin_config(config: &Config, upstreams: &[String]) -> OriginConfig {
 }
 
 /// What the daemon stands on.
-fn ground(config: &Config, data: PathBuf, identity: v1::NodeIdentity, honoured: Verifier) -> Ground {
+fn ground(
+    config: &Config,
+    data: PathBuf,
+    (identity, wire): (v1::NodeIdentity, Wire),
+    honoured: Verifier,
+) -> Ground {
     Ground {
         kind: Kind::Daemon,
         data,
@@ -142,6 +152,7 @@ fn ground(config: &Config, data: PathBuf, identity: v1::NodeIdentity, honoured: 
         schedulers: config.schedulers.clone(),
         seed_peers: config.seed_peers.clone(),
         storage: config.storage.clone(),
+        wire,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use darner_chassis::grpc::{TracedChannel, channel};
+use darner_chassis::grpc::TracedChannel;
 use darner_lfs::ObjectKey;
 use darner_origin::{Origin, OriginError};
 use darner_proto::v1;
@@ -50,7 +50,7 @@ impl SeedProber {
         if let Some(client) = clients.get(address) {
             return Some(client.clone());
         }
-        let client = SeedClient::new(channel(address).ok()?);
+        let client = SeedClient::new(self.cluster.seed_channel(address).ok()?);
         clients.insert(address.to_owned(), client.clone());
         Some(client)
     }

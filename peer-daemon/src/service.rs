@@ -70,6 +70,7 @@ impl Daemon for Service {
             links,
             downloads: self.downloads.list().iter().map(running).collect(),
             draining: self.drain.is_draining(),
+            mtls: self.cluster.wire().words(),
         }))
     }
 

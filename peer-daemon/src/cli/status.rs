@@ -45,6 +45,9 @@ fn status_words(reply: &v1::StatusReply) -> String {
             show::bytes(reply.budget_bytes)
         ),
     );
+    if !reply.mtls.is_empty() {
+        show::add(&mut words, format_args!("mtls      {}\n", reply.mtls));
+    }
     for link in &reply.links {
         let state = if link.connected { "connected" } else { "not connected" };
         let detail = if link.detail.is_empty() { String::new() } else { format!(": {}", link.detail) };
@@ -115,6 +118,7 @@ mod tests {
             ],
             downloads: vec![v1::Running { received: 1024, size: Some(2048), trace: "t".into(), key: None }],
             draining: true,
+            mtls: "on, as spiffe://t/darner/peer-daemon/n1".into(),
         };
         let words = status_words(&reply);
         for wanted in [
@@ -125,6 +129,7 @@ mod tests {
             "h:2 not connected: refused",
             "draining",
             "1.0 KiB of 2.0 KiB (trace t)",
+            "mtls      on, as spiffe://t/darner/peer-daemon/n1",
         ] {
             assert!(words.contains(wanted), "{wanted} in {words}");
         }

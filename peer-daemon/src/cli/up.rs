@@ -5,6 +5,7 @@
 //! `--data` waits for that and starts with what they hold.
 
 pub mod args;
+pub mod authority;
 pub mod child;
 pub mod document;
 pub mod home;
@@ -114,6 +115,9 @@ impl Up {
         let home = Home::take(data)?;
         let keys = KeyRing::of(home.path());
         keys::provide(&keys, plan.seeds)?;
+        if plan.mtls {
+            authority::provide(&keys, plan.schedulers)?;
+        }
         Ok(Self { plan, home, keys, binaries, children: Vec::new(), reached: Reached::default() })
     }
 

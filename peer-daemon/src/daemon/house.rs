@@ -127,7 +127,7 @@ impl House {
         let (tasks, drain) = (&started.tasks, &started.drain);
         let pieces =
             PieceServer::new(self.node.store.clone(), self.node.trust.clone(), Arc::clone(&self.clock));
-        let pieces = pieces.with_referrals(self.seeding.referrals());
+        let pieces = pieces.with_referrals(self.seeding.referrals()).over(self.node.cluster.wire());
         tasks.spawn("piece port", pieces.serve(piece, tasks.clone()));
         let service = Service {
             cluster: self.node.cluster.clone(),
@@ -139,9 +139,10 @@ impl House {
             feed: self.feed.clone(),
             drain: drain.clone(),
         };
-        let routes =
-            Routes::new(DaemonServer::new(service.clone())).add_service(SeedServer::new(self.acting.clone()));
-        grpc::serve(grpc, routes, None, tasks, drain);
+        // Other nodes have no business with the service of the command line.
+        let routes = Routes::new(SeedServer::new(self.acting.clone()));
+        let port = grpc::Port { wire: self.node.cluster.wire().clone(), pages: None };
+        port.serve(grpc, routes, tasks, drain);
         let named = started.config.value.grpc.socket.clone();
         let socket = named.unwrap_or_else(|| self.node.data.join("daemon.sock"));
         grpc::serve_unix(&socket, Routes::new(DaemonServer::new(service)), tasks, drain)?;

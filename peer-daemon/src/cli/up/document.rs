@@ -50,6 +50,9 @@ pub struct Source<'a> {
 pub fn document(process: Process, source: &Source<'_>, doors: Option<&Doors>) -> Value {
     let mut document = Value::Object(process.part.own(&source.plan.values).clone());
     lay_over(&mut document, shared(process, source));
+    if source.plan.mtls {
+        lay_over(&mut document, certificates(process, source.keys));
+    }
     match process.part {
         Part::Scheduler => lay_over(&mut document, json!({ "grpc": { "listen": LOOPBACK } })),
         Part::Manager => lay_over(&mut document, manager(source)),
@@ -90,6 +93,27 @@ fn shared(process: Process, source: &Source<'_>) -> Value {
         lay_over(&mut shared, json!({ "telemetry": { "otlp": otlp } }));
     }
     shared
+}
+
+/// How a process comes by its certificate: the manager issues, the schedulers (which start before it) have files, the
+/// others join.
+fn certificates(process: Process, keys: &KeyRing) -> Value {
+    let roots = text(&keys.authority("ca.crt"));
+    match process.part {
+        Part::Manager => json!({ "ca": {
+            "cert": roots,
+            "key": text(&keys.authority("ca.key")),
+            "tokens": text(&keys.authority("tokens")),
+        } }),
+        Part::Scheduler => json!({ "tls": {
+            "caCert": roots,
+            "cert": text(&keys.pair(process, "crt")),
+            "key": text(&keys.pair(process, "key")),
+        } }),
+        Part::SeedPeer | Part::PeerDaemon => {
+            json!({ "tls": { "caCert": roots, "joinToken": text(&keys.join_token(process.part)) } })
+        }
+    }
 }
 
 fn manager(source: &Source<'_>) -> Value {
@@ -211,6 +235,19 @@ mod tests {
         assert_eq!(seed["keys"].get("tickets"), None);
         assert_eq!(seed.get("git"), None);
         assert_eq!(seed.get("seedPeers"), None);
+    }
+
+    #[test]
+    fn only_the_manager_is_told_where_the_authority_lies() {
+        let of = |part| made(part, 0, "mtls: {enabled: true}", &UpArgs::default());
+        assert_eq!(of(Part::Manager)["ca"]["key"], "/c/keys/ca/ca.key");
+        assert_eq!(of(Part::Scheduler)["tls"]["cert"], "/c/keys/scheduler-0.crt");
+        for part in [Part::SeedPeer, Part::PeerDaemon] {
+            let document = of(part);
+            assert_eq!(document["tls"]["joinToken"], format!("/c/keys/join-{}", part.binary()));
+            assert_eq!(document.get("ca"), None);
+        }
+        assert_eq!(made(Part::SeedPeer, 0, "", &UpArgs::default()).get("tls"), None);
     }
 
     #[test]

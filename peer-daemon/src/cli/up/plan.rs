@@ -49,6 +49,8 @@ pub struct Plan {
     pub otlp: Option<String>,
     /// Label of the node pool.
     pub tenant: Option<String>,
+    /// Whether the parts show one another certificates.
+    pub mtls: bool,
     /// Zone by daemon index.
     pub zones: BTreeMap<u16, String>,
     /// The values file, for the services' own configuration.
@@ -82,6 +84,7 @@ pub fn make(args: &UpArgs, values: Values) -> Result<Plan, Failure> {
         database: args.database.clone(),
         otlp: args.otlp.clone().or_else(|| values.otlp.clone()),
         tenant: values.tenant.clone(),
+        mtls: values.mtls.unwrap_or(false),
         zones,
         values,
     })

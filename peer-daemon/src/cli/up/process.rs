@@ -127,6 +127,21 @@ impl KeyRing {
         self.home.join(format!("grants-seed-{seed}"))
     }
 
+    /// What the authority of the cluster consists of: `ca.crt`, `ca.key`, `tokens`.
+    pub fn authority(&self, file: &str) -> PathBuf {
+        self.home.join("ca").join(file)
+    }
+
+    /// What lets the processes of a part join.
+    pub fn join_token(&self, part: Part) -> PathBuf {
+        self.home.join(format!("join-{}", part.binary()))
+    }
+
+    /// The certificate or key (`crt`, `key`) of a process that takes its own from files.
+    pub fn pair(&self, process: Process, end: &str) -> PathBuf {
+        self.home.join(format!("{}.{end}", process.name()))
+    }
+
     /// The public halves of all seeds.
     pub fn grants_public(&self) -> PathBuf {
         self.home.join("grants-public")

@@ -48,6 +48,8 @@ pub struct Values {
     pub otlp: Option<String>,
     /// Key `tenant`.
     pub tenant: Option<String>,
+    /// Key `mtls.enabled`.
+    pub mtls: Option<bool>,
     /// Keys that are fine in a cluster of pods and mean nothing in a local one.
     pub ignored: Vec<String>,
 }
@@ -98,6 +100,7 @@ impl Reader {
                 "upstreamCa" => values.upstream_ca = self.text(&key, value).map(PathBuf::from),
                 "otlp" => values.otlp = self.text(&key, value),
                 "tenant" => values.tenant = self.text(&key, value),
+                "mtls" => values.mtls = self.mtls(value, &mut values.ignored),
                 "jaeger" => self.jaeger(value, &mut values.ignored),
                 _ => self.unknown(&key),
             }
@@ -128,6 +131,19 @@ impl Reader {
             }
         }
         section
+    }
+
+    fn mtls(&mut self, value: Value, ignored: &mut Vec<String>) -> Option<bool> {
+        let mut enabled = None;
+        for (key, value) in self.map("mtls", value) {
+            let path = format!("mtls.{key}");
+            match key.as_str() {
+                "enabled" => enabled = self.truth(&path, &value),
+                "trustDomain" => ignored.push(path),
+                _ => self.unknown(&path),
+            }
+        }
+        enabled
     }
 
     fn jaeger(&mut self, value: Value, ignored: &mut Vec<String>) {
@@ -284,6 +300,12 @@ jaeger:
         assert_eq!(values.upstreams, ["github.com"]);
         assert_eq!(values.resolve, ["a:1:127.0.0.1"]);
         assert_eq!(values.upstream_ca, Some(PathBuf::from("/ca.pem")));
+    }
+
+    #[test]
+    fn certificates_are_asked_for_in_the_words_of_the_chart() {
+        assert_eq!(parse("mtls: {enabled: true, trustDomain: t}\n").expect("known keys").mtls, Some(true));
+        assert!(parse("mtls: {enabled: 1, enable: true}\n").expect_err("two mistakes").len() == 2);
     }
 
     #[test]
