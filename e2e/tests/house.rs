@@ -5,6 +5,7 @@ mod house {
     mod attacks;
     mod bad_input;
     mod contract;
+    mod mtls;
     mod printed_lines;
     mod promise_disk;
     mod promise_failure;
