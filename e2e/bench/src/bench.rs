@@ -74,9 +74,10 @@ impl Stage {
         Cluster::up(&setting.bin, &arguments.chain(allowed.into_iter().flatten()).collect::<Vec<_>>())
     }
 
-    /// Where and how to GET the objects through a daemon.
-    pub(crate) fn through(&self, cluster: &Cluster, daemon: usize) -> anyhow::Result<Vec<Target>> {
-        cluster.batch(daemon, &self.forge(), REPOSITORY, &self.objects)
+    /// Where and how to GET an object through a daemon. The Batch names no other: what it names is fetched ahead.
+    pub(crate) fn through(&self, cluster: &Cluster, daemon: usize, index: usize) -> anyhow::Result<Target> {
+        let object = self.objects.get(index..=index).context("an object")?;
+        first(cluster.batch(daemon, &self.forge(), REPOSITORY, object)?)
     }
 
     /// Where and how to GET the objects from the origin itself.
@@ -95,9 +96,8 @@ impl Stage {
     }
 }
 
-/// The first of a list.
-pub(crate) fn first(targets: &[Target]) -> anyhow::Result<&Target> {
-    targets.first().context("a target")
+fn first(targets: Vec<Target>) -> anyhow::Result<Target> {
+    targets.into_iter().next().context("a target")
 }
 
 /// The name of a file without its directory.

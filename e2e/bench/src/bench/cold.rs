@@ -2,7 +2,7 @@
 
 use darner_e2e::origin::switches::Switch;
 
-use super::{Setting, Stage, first};
+use super::{Setting, Stage};
 use crate::client::{Target, Took, gib};
 use crate::cluster::cpu_s;
 use crate::pages;
@@ -17,15 +17,14 @@ pub(super) fn one(setting: &Setting) -> anyhow::Result<Vec<Row>> {
     for (shape, must, name) in [(Some(100_000_000), "1.10", "shaped to 100 MB/s"), (None, "-", "unshaped")] {
         let stage = Stage::new(&vec![ONE; setting.rounds])?;
         let cluster = stage.cluster(setting, 1)?;
-        let (ours, direct) = (stage.through(&cluster, 0)?, stage.direct()?);
         let (mut whole, mut first_byte) = (Vec::new(), Vec::new());
         let (pids, mut used) = (cluster.pids(), Vec::new());
-        for (ours, direct) in ours.iter().zip(&direct) {
+        for (index, direct) in stage.direct()?.iter().enumerate() {
             // The bucket of a switch is shared and fills while nobody reads: set anew before each.
             let direct = shaped(&stage, shape, direct)?;
             pages::touch(stage.scratch.path(), 4 * ONE)?;
             let before = cpu(&pids)?;
-            let ours = shaped(&stage, shape, ours)?;
+            let ours = shaped(&stage, shape, &stage.through(&cluster, 0, index)?)?;
             used = cpu(&pids)?.into_iter().zip(before).map(|(now, before)| now - before).collect();
             whole.push(ours.whole.as_secs_f64() / direct.whole.as_secs_f64());
             first_byte.push((ours.first_byte.as_secs_f64() - direct.first_byte.as_secs_f64()) * 1000.0);
@@ -68,9 +67,7 @@ pub(super) fn swarm(setting: &Setting) -> anyhow::Result<Vec<Row>> {
             let alone = shaped(&stage, shape, direct)?;
             stage.origin.switches.set(None, Switch { bytes_per_second: shape, ..Switch::default() });
             let targets: Vec<Target> = (0..daemons)
-                .map(|daemon| {
-                    Ok(first(stage.through(&cluster, daemon)?.get(index..).unwrap_or_default())?.clone())
-                })
+                .map(|daemon| stage.through(&cluster, daemon, index))
                 .collect::<anyhow::Result<_>>()?;
             let worst = std::thread::scope(|scope| -> anyhow::Result<f64> {
                 let gets: Vec<_> = targets.iter().map(|target| scope.spawn(|| target.get())).collect();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::{Setting, Stage, first, name};
+use super::{Setting, Stage, name};
 use crate::client::{Target, gib};
 use crate::nginx::Nginx;
 use crate::table::Row;
@@ -20,8 +20,7 @@ pub(super) fn large(setting: &Setting) -> anyhow::Result<Vec<Row>> {
     let reference =
         Target { address: nginx.address, path: format!("/{}", name(&file)?), headers: Vec::new() };
     let cluster = stage.cluster(setting, 1)?;
-    let targets = stage.through(&cluster, 0)?;
-    let ours = first(&targets)?;
+    let ours = &stage.through(&cluster, 0, 0)?;
     for warm in [&reference, ours, ours] {
         warm.get()?;
     }
@@ -66,8 +65,7 @@ pub(super) fn small(setting: &Setting) -> anyhow::Result<Vec<Row>> {
     let reference =
         Target { address: nginx.address, path: format!("/{}", name(&file)?), headers: Vec::new() };
     let cluster = stage.cluster(setting, 1)?;
-    let targets = stage.through(&cluster, 0)?;
-    let ours = first(&targets)?;
+    let ours = &stage.through(&cluster, 0, 0)?;
     ours.get()?;
     let mut samples = Vec::new();
     let mut rates = (0.0, 0.0);

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 
-use super::{Setting, Stage, first};
+use super::{Setting, Stage};
 use crate::cluster::rss_mib;
 use crate::table::Row;
 
@@ -18,7 +18,7 @@ pub(super) fn run(setting: &Setting) -> anyhow::Result<Vec<Row>> {
         idle += now;
         parts.push(format!("{name} {now:.1}"));
     }
-    first(&stage.through(&cluster, 0)?)?.get()?;
+    stage.through(&cluster, 0, 0)?.get()?;
     let peak = |part: &str| -> anyhow::Result<f64> {
         let (_, pid) = cluster.pids().into_iter().find(|(name, _)| name == part).context("a process")?;
         Ok(rss_mib(pid)?.1)
