@@ -177,20 +177,9 @@ impl Downloads {
     /// it reads an origin. `opened` carries the grant shown to them; ends when nobody had more for `idle`.
     pub async fn gather(&self, partial: &Partial, opened: v1::Opened, idle: Duration) -> u64 {
         let before = partial.holding().count();
-        let running = Arc::new(Running {
-            key: partial.key(),
-            partial: partial.clone(),
-            opened: Mutex::new(opened),
-            credentials: Mutex::default(),
-            upstreams: Mutex::default(),
-            readings: Mutex::default(),
-            openings: AtomicU64::new(0),
-            taken: Taken::default(),
-            head: AtomicU64::new(0),
-            interest: Arc::new(()),
-            span: tracing::info_span!("gather", oid = %partial.key()),
-        });
-        conductor::gather(self.clone(), running, idle).await;
+        let span = tracing::info_span!("gather", oid = %partial.key());
+        let running = Running::new(partial.clone(), opened, span);
+        conductor::gather(self.clone(), Arc::new(running), idle).await;
         u64::from(partial.holding().count().saturating_sub(before))
     }
 
@@ -238,27 +227,17 @@ impl Downloads {
         }
         let readings = Mutex::new(vec![reading_of(&opened)]);
         let upstreams = Mutex::new(vec![(partial.era(), opened.upstream.clone())]);
-        let interest = Arc::new(());
+        let credentials = Mutex::new(vec![wanted.credential.clone()]);
         let span = tracing::info_span!("download", oid = %wanted.key, size = layout.size());
-        let running = Arc::new(Running {
-            key: wanted.key,
-            partial,
-            opened: Mutex::new(opened),
-            credentials: Mutex::new(vec![wanted.credential.clone()]),
-            upstreams,
-            readings,
-            openings: AtomicU64::new(0),
-            taken: Taken::default(),
-            head: AtomicU64::new(0),
-            interest: Arc::clone(&interest),
-            span,
-        });
+        let running =
+            Arc::new(Running { credentials, upstreams, readings, ..Running::new(partial, opened, span) });
+        let download = Download::of(Arc::clone(&running));
         if running.partial.outcome().is_none() {
             known.insert(wanted.key, Arc::clone(&running));
-            conductor::start(self.clone(), Arc::clone(&running));
+            conductor::start(self.clone(), running);
         }
         drop(known);
-        Ok(Download { running, _interest: interest })
+        Ok(download)
     }
 
     /// Forgets a download that ended, unless another one took its place.
@@ -283,6 +262,23 @@ impl Inner {
 }
 
 impl Running {
+    /// Nobody's yet: no credential, no upstream and no read of an origin.
+    fn new(partial: Partial, opened: v1::Opened, span: tracing::Span) -> Self {
+        Self {
+            key: partial.key(),
+            partial,
+            opened: Mutex::new(opened),
+            credentials: Mutex::default(),
+            upstreams: Mutex::default(),
+            readings: Mutex::default(),
+            openings: AtomicU64::new(0),
+            taken: Taken::default(),
+            head: AtomicU64::new(0),
+            interest: Arc::new(()),
+            span,
+        }
+    }
+
     /// Callers beside the first one leave their credential: it is tried when the first one's ends.
     fn joined(&self, wanted: &Wanted, opened: v1::Opened) {
         const KEPT: usize = 16;

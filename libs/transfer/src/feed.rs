@@ -12,6 +12,7 @@
 mod around;
 mod attach;
 mod holdings;
+mod kept;
 mod pause;
 mod rollup;
 mod state;

@@ -12,6 +12,8 @@ use darner_proto::v1;
 use prost::Message as _;
 use tokio::sync::watch;
 
+use super::kept;
+
 /// Largest list that is taken; every part of it has a bound of its own where it is made.
 const MOST_BYTES: usize = 20 * 1024 * 1024;
 
@@ -71,13 +73,6 @@ fn read(path: &Path) -> v1::Surroundings {
     }
 }
 
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    std::fs::write(&beside, content)?;
-    std::fs::File::open(&beside)?.sync_all()?;
-    std::fs::rename(&beside, path)
-}
-
 /// Write the file at every change, for as long as the feed lives.
 pub(super) async fn keep(
     path: PathBuf,
@@ -96,14 +91,7 @@ pub(super) async fn keep(
             upstreams: Some(upstreams.borrow_and_update().as_ref().clone()),
             placement: Some(v1::Placement { zone: zone.borrow_and_update().clone() }),
         };
-        let target = path.clone();
-        match tokio::task::spawn_blocking(move || write(&target, &kept.encode_to_vec())).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(path = %path.display(), %error, "what the cluster said cannot be kept");
-            }
-            Err(error) => tracing::warn!(%error, "what the cluster said cannot be kept"),
-        }
+        kept::replace(&path, kept.encode_to_vec(), "what the cluster said").await;
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use darner_proto::wanted::Wanted;
 use tokio::sync::watch;
 
-use super::ConfigVersion;
+use super::{ConfigVersion, kept};
 
 const FIRST_WORDS: &str = "darner-feed 1";
 
@@ -54,13 +54,6 @@ fn text(config: &ConfigVersion, tombstone_sequence: u64) -> Vec<u8> {
     text
 }
 
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    std::fs::write(&beside, content)?;
-    std::fs::File::open(&beside)?.sync_all()?;
-    std::fs::rename(&beside, path)
-}
-
 /// Write the file at every change, for as long as the feed lives.
 pub(super) async fn keep(
     path: PathBuf,
@@ -76,14 +69,7 @@ pub(super) async fn keep(
             return;
         }
         let content = text(&config.borrow_and_update(), *applied.borrow_and_update());
-        let target = path.clone();
-        match tokio::task::spawn_blocking(move || write(&target, &content)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(path = %path.display(), %error, "the configuration cannot be kept");
-            }
-            Err(error) => tracing::warn!(%error, "the configuration cannot be kept"),
-        }
+        kept::replace(&path, content, "the configuration").await;
     }
 }
 
@@ -104,7 +90,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("feed.state");
         let wanted = config(7, r#"{"serve":false}"#);
-        write(&path, &text(&wanted, 12)).unwrap();
+        kept::write(&path, &text(&wanted, 12)).unwrap();
         assert_eq!(read(&path), Kept { config: wanted, tombstone_sequence: 12 });
     }
 
