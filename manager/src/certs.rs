@@ -5,13 +5,13 @@
 //! next run makes the rest.
 
 use std::fs::DirBuilder;
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use darner_chassis::authority::{Authority, found};
 use darner_chassis::clock::{Clock as _, System};
+use darner_chassis::files;
 use darner_chassis::identity::Role;
 
 use crate::access::secret;
@@ -141,16 +141,7 @@ fn keep(path: &Path, text: &str) -> Result<(), String> {
     if let Some(above) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(above).map_err(told)?;
     }
-    let fresh = path.with_extension("new");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&fresh)
-        .map_err(told)?;
-    file.write_all(text.as_bytes()).map_err(told)?;
-    std::fs::rename(&fresh, path).map_err(told)
+    files::replace(path, text).map_err(told)
 }
 
 /// `--flag value` pairs.

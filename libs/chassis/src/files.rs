@@ -7,8 +7,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-/// Writes a file with mode 0600, replacing an old one in one step.
-pub(crate) fn replace(path: &Path, content: &str) -> io::Result<()> {
+/// Writes a file with mode 0600 from the start, replacing an old one in one step.
+pub fn replace(path: &Path, content: &str) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     let fresh = path.with_file_name(format!(".{}.{}.new", name.to_string_lossy(), std::process::id()));
     // A leftover of a killed process may have other permissions.

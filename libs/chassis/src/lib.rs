@@ -11,7 +11,7 @@ pub mod authority;
 pub mod clock;
 pub mod command;
 pub mod config;
-mod files;
+pub mod files;
 pub mod grpc;
 pub mod identity;
 mod keyfile;

@@ -4,12 +4,11 @@
 //! only. Never: touches that file once the account is there; an operator may delete it. After a crash between the
 //! file and the account the next start writes a new password into the file, as the account is not there yet.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use darner_chassis::clock::Random;
+use darner_chassis::files;
 
 use super::password::{PasswordError, Passwords};
 use super::secret;
@@ -55,24 +54,12 @@ pub async fn ensure(
     }
     let password = secret::new(random);
     let path = password_file(data);
-    write(&path, &password).map_err(|source| FirstAdminError::File { path: path.clone(), source })?;
+    files::replace(&path, &format!("{password}\n"))
+        .map_err(|source| FirstAdminError::File { path: path.clone(), source })?;
     let password_hash = passwords.hash(password).await?;
     catalog.add_user(&User { name: NAME.to_owned(), password_hash, role: Role::Admin }, now_ms).await?;
     tracing::info!(user = NAME, file = %path.display(), "first account made, its password is in the file");
     Ok(())
-}
-
-/// Written beside and renamed, so that the file is never readable by others nor half written.
-fn write(path: &Path, password: &str) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    match std::fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-    writeln!(file, "{password}")?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)
 }
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ pub mod stop;
 pub mod values;
 
 use std::net::TcpListener;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -84,15 +83,7 @@ fn absolute(mut plan: Plan) -> Result<Plan, Failure> {
 
 /// Writes a file that only its owner reads, whole or not at all.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let beside = path.with_extension("new");
-    let written = (|| {
-        use std::io::Write;
-        let mut file =
-            std::fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        std::fs::rename(&beside, path)
-    })();
-    written.map_err(|error| io("write", path, &error))
+    darner_chassis::files::replace(path, text).map_err(|error| io("write", path, &error))
 }
 
 /// A cluster on its way up, running, or on its way down.

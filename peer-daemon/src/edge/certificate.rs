@@ -116,21 +116,9 @@ fn make(names: &[String], cert: &Path, key: &Path) -> Result<(), CertificateErro
     keep(cert, &made.pem())
 }
 
-/// Written with mode 0600 from the start, under another name until it is whole.
 fn keep(path: &Path, text: &str) -> Result<(), CertificateError> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let keeping = |source| CertificateError::Keeping { path: path.to_owned(), source };
-    let fresh = path.with_extension("new");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&fresh)
-        .map_err(keeping)?;
-    file.write_all(text.as_bytes()).map_err(keeping)?;
-    std::fs::rename(&fresh, path).map_err(keeping)
+    darner_chassis::files::replace(path, text)
+        .map_err(|source| CertificateError::Keeping { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
