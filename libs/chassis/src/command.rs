@@ -154,6 +154,9 @@ where
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         tracing::debug!("a provider of cryptography was installed before");
     }
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages stay as the system has them");
+    }
     let limit = raise_descriptors();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name(name).build() {
         Ok(runtime) => runtime,

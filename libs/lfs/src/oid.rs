@@ -39,9 +39,27 @@ impl Oid {
 
     /// git-lfs's own relative path of the object: `aa/bb/<oid>`.
     pub fn path(&self) -> String {
-        let [a, b, ..] = self.0;
-        format!("{a:02x}/{b:02x}/{self}")
+        let digits = self.digits();
+        let digits = text(&digits);
+        let (a, b) = (digits.get(..2).unwrap_or_default(), digits.get(2..4).unwrap_or_default());
+        [a, "/", b, "/", digits].concat()
     }
+
+    /// Its 64 digits.
+    fn digits(&self) -> [u8; 64] {
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            for (digit, value) in pair.iter_mut().zip([byte >> 4, byte & 0xf]) {
+                *digit = if value < 10 { b'0' + value } else { b'a' + value - 10 };
+            }
+        }
+        digits
+    }
+}
+
+/// Digits as text.
+fn text(digits: &[u8; 64]) -> &str {
+    std::str::from_utf8(digits).unwrap_or_default()
 }
 
 impl FromStr for Oid {
@@ -63,7 +81,7 @@ impl FromStr for Oid {
 
 impl fmt::Display for Oid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(text(&self.digits()))
     }
 }
 
@@ -75,7 +93,7 @@ impl fmt::Debug for Oid {
 
 impl Serialize for Oid {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(text(&self.digits()))
     }
 }
 

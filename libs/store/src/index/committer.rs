@@ -30,8 +30,6 @@ use crate::guard::lock;
 const GATHER: Duration = Duration::from_millis(200);
 /// How long a failed commit waits.
 const RETRY: Duration = Duration::from_secs(2);
-/// From this size on an object is written back right after its record.
-const WRITE_BACK_FROM_BYTES: u64 = 4 << 20;
 
 /// A note: what the index is to hold of one object.
 #[derive(Debug, Clone, Default)]
@@ -226,7 +224,7 @@ impl Write {
             remove_quietly(path);
         }
         if let (Some(file), Some(entry)) = (&self.then_sync, &self.entry)
-            && (entry.size >= WRITE_BACK_FROM_BYTES || entry.keep.authoritative)
+            && entry.is_written_back()
             && let Err(error) = file.sync_data()
         {
             tracing::warn!(%error, "an object could not be written back");

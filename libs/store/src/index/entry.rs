@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::journal::Keep;
 use crate::record::Media;
 
+/// From this size on an object is written back right after its record.
+const WRITE_BACK_FROM_BYTES: u64 = 4 << 20;
+
 /// A finished object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -42,6 +45,11 @@ impl Entry {
             media: Media::default(),
             used_ms: 0,
         }
+    }
+
+    /// Whether its bytes are written back right after its record.
+    pub(crate) const fn is_written_back(&self) -> bool {
+        self.size >= WRITE_BACK_FROM_BYTES || self.keep.authoritative
     }
 
     /// The cut, where the record makes sense.

@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use darner_lfs::{Layout, ObjectKey, Oid, PieceDigest, RunningSha256};
@@ -25,7 +25,7 @@ use crate::partial::Outcome;
 use crate::partial::growing::{Growing, Snapshot};
 use crate::record::Change;
 use crate::shelves::{Finished, Held, Shelves, What};
-use crate::stored::{SMALL_BYTES, Stored};
+use crate::stored::{Object, SMALL_BYTES, Stored};
 
 impl Room {
     /// A growing object that was hashed becomes a finished one.
@@ -39,7 +39,7 @@ impl Room {
         if file.metadata()?.len() != snapshot.entry.size {
             file.set_len(snapshot.entry.size)?;
         }
-        {
+        let kept = {
             let mut shelves = lock(&self.shelves);
             match shelves.get(&key).map(|held| &held.what) {
                 Some(What::Partial(here)) if std::ptr::eq(Arc::as_ptr(here), growing) => {
@@ -49,11 +49,14 @@ impl Room {
                         shelves.ledger.give(held.charge);
                     }
                     let snapshot = Snapshot { entry: Entry { keep, ..snapshot.entry }, ..snapshot };
-                    self.shelve(&mut shelves, key, snapshot, &file)?;
+                    Some(self.shelve(&mut shelves, key, snapshot, &file, true)?)
                 }
-                Some(What::Finished(_)) => {}
+                Some(What::Finished(_)) => None,
                 _ => return Err(FinishError::Failed("purged meanwhile".to_owned())),
             }
+        };
+        if let Some(object) = kept {
+            return Ok(Stored::new(object, Arc::clone(self)));
         }
         match self.look(&key) {
             Looked::Here(stored) => Ok(stored),
@@ -75,8 +78,11 @@ impl Room {
         if got != oid {
             return Err(StoreError::Mismatch { wanted: oid, got });
         }
-        if !self.contains(&key) {
-            let snapshot = snapshot_of(content);
+        let kept = if self.contains(&key) {
+            None
+        } else {
+            let mut snapshot = snapshot_of(content);
+            snapshot.entry.upstreams.extend(upstream.map(str::to_owned));
             let room = Charge::of_new_object(snapshot.entry.size);
             self.reserve(room)?;
             self.put_file(key, content, snapshot, room).map_err(|source| {
@@ -85,33 +91,36 @@ impl Room {
                 } else {
                     StoreError::Io { doing: "keeping an object", source }
                 }
-            })?;
+            })?
+        };
+        if let Some(object) = kept {
+            let stored = Stored::new(object, Arc::clone(self));
+            // It was just hashed, and whoever fetched it reads it soon.
+            if stored.size() <= SMALL_BYTES
+                && let Ok(stamp) = stored.file().and_then(|file| Stamp::of(&file))
+            {
+                stored.reside(stamp, Bytes::copy_from_slice(content));
+            }
+            return Ok(stored);
         }
         if let Some(upstream) = upstream {
             self.add_upstream(&key, upstream);
         }
         match self.look(&key) {
-            Looked::Here(stored) => {
-                // It was just hashed, and whoever fetched it reads it soon.
-                if stored.size() <= SMALL_BYTES
-                    && let Ok(stamp) = stored.file().and_then(|file| Stamp::of(&file))
-                {
-                    stored.reside(stamp, Bytes::copy_from_slice(content));
-                }
-                Ok(stored)
-            }
+            Looked::Here(stored) => Ok(stored),
             _ => Err(StoreError::Io { doing: "opening an object", source: io::ErrorKind::NotFound.into() }),
         }
     }
 
     /// Writes and moves in; the room reserved for it is given back in the same step that takes what it really needs.
+    /// Nothing when somebody else kept it meanwhile.
     fn put_file(
         self: &Arc<Self>,
         key: ObjectKey,
         content: &[u8],
         snapshot: Snapshot,
         room: Charge,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Arc<Object>>> {
         let scrap = self.scrap();
         let create = || File::options().create_new(true).read(true).write(true).open(&scrap);
         let written = create().or_else(|error| match error.kind() {
@@ -130,7 +139,7 @@ impl Room {
         let overtaken = match shelves.get(&key).map(|held| &held.what) {
             Some(What::Finished(_)) => {
                 remove_quietly(&scrap);
-                return Ok(());
+                return Ok(None);
             }
             Some(What::Partial(growing)) => Some(Arc::clone(growing)),
             _ => None,
@@ -140,19 +149,15 @@ impl Room {
             remove_quietly(&self.places.partial(&key));
             shelves.ledger.give(held.charge);
         }
-        self.shelve(&mut shelves, key, snapshot, &file)?;
+        let object = self.shelve(&mut shelves, key, snapshot, &file, overtaken.is_some())?;
         drop(shelves);
         // Whoever was still fetching it reads the object instead.
-        if let (Some(growing), Looked::Here(stored)) = (overtaken, self.look(&key)) {
-            if let Some(size) = stored.layout().size() {
-                growing.change_alone(|state| state.growth.fix_size(size));
-            }
-            if let Ok(file) = stored.file() {
-                growing.body().replace(file);
-            }
-            growing.conclude(Outcome::Finished(stored));
+        if let Some(growing) = overtaken {
+            growing.change_alone(|state| state.growth.fix_size(object.size));
+            growing.body().replace(file);
+            growing.conclude(Outcome::Finished(Stored::new(Arc::clone(&object), Arc::clone(self))));
         }
-        Ok(())
+        Ok(Some(object))
     }
 
     /// Renames a file into the tree. One that was deleted under us is copied from its handle.
@@ -173,34 +178,46 @@ impl Room {
         }
     }
 
-    /// Puts a hashed file, which lies in its place, on the shelf and in the index.
+    /// Puts a hashed file, which lies in its place, on the shelf and in the index: the object, open. One that grew
+    /// leaves a journal behind.
     pub(super) fn shelve(
         &self,
         shelves: &mut Shelves,
         key: ObjectKey,
         snapshot: Snapshot,
         file: &Arc<File>,
-    ) -> io::Result<()> {
+        grew: bool,
+    ) -> io::Result<Arc<Object>> {
         let Snapshot { mut entry, layout, digests, attestation } = snapshot;
         entry.used_ms = self.now();
-        let stamp = Stamp::from_metadata(&std::fs::symlink_metadata(self.places.object(&key))?);
-        let checked = Arc::new(Checked::all(stamp, layout.piece_count().unwrap_or_default()));
+        // Should another file lie in its place by now, the next look at it tells.
+        let checked = Arc::new(Checked::all(Stamp::of(file)?, layout.piece_count().unwrap_or_default()));
         let charge = Charge::of_object(entry.size);
         shelves.ledger.take(charge);
-        let what =
-            What::Finished(Finished { entry: entry.clone(), checked, open: Weak::new(), resident: None });
-        shelves.insert(key, Held::new(what, entry.keep, charge, entry.used_ms));
         let write = Write {
-            entry: Some(entry),
+            entry: Some(entry.clone()),
             digests: Some(joined(&digests)),
-            attestation,
+            attestation: attestation.clone(),
             anew: true,
-            then_remove: Some(self.places.journal(&key)),
-            then_sync: Some(Arc::clone(file)),
+            then_remove: grew.then(|| self.places.journal(&key)),
+            then_sync: entry.is_written_back().then(|| Arc::clone(file)),
         };
+        let object = Arc::new(Object {
+            key,
+            layout,
+            size: entry.size,
+            file: Mutex::new(Some(Arc::clone(file))),
+            checked: Arc::clone(&checked),
+            digests,
+            attestation: Mutex::new(attestation),
+            content: OnceLock::new(),
+        });
+        let (keep, used_ms) = (entry.keep, entry.used_ms);
+        let what = What::Finished(Finished { entry, checked, open: Arc::downgrade(&object), resident: None });
+        shelves.insert(key, Held::new(what, keep, charge, used_ms));
         self.index.note(key, write);
         self.tell(Change::Added(key));
-        Ok(())
+        Ok(object)
     }
 
     /// Whether the finished object is here.
