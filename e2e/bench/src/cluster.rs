@@ -102,15 +102,6 @@ fn target(object: &Value) -> anyhow::Result<Target> {
     Target::parse(action.get("href").and_then(Value::as_str).context("href")?, headers)
 }
 
-/// CPU seconds a process has used; Linux counts them in hundredths.
-pub(crate) fn cpu_s(pid: u64) -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, fields) = stat.rsplit_once(')').context("a command in brackets")?;
-    let mut ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-    let (user, system) = (ticks.next().context("utime")??, ticks.next().context("stime")??);
-    Ok((user + system) / 100.0)
-}
-
 /// Resident memory of a process, MiB: now, and at its highest.
 pub(crate) fn rss_mib(pid: u64) -> anyhow::Result<(f64, f64)> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -123,10 +114,20 @@ pub(crate) fn rss_mib(pid: u64) -> anyhow::Result<(f64, f64)> {
 
 /// CPU a process has taken so far, user and system together.
 pub(crate) fn cpu(pid: u64) -> anyhow::Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    ticks(&format!("/proc/{pid}/stat"), 11)
+}
+
+/// CPU that the ended children of this process had taken, user and system together.
+pub(crate) fn cpu_of_ended() -> anyhow::Result<Duration> {
+    ticks("/proc/self/stat", 13)
+}
+
+/// Two neighbouring fields of a `stat`, the first so many after the name (proc(5)).
+fn ticks(stat: &str, first: usize) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(stat)?;
     // The name, in parentheses, may hold anything.
     let (_, fields) = stat.rsplit_once(')').context("a name in parentheses")?;
-    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks = fields.split_whitespace().skip(first).take(2).map(str::parse::<u64>);
     // A tick is 10 ms on every Linux there is.
     Ok(Duration::from_millis(10 * ticks.sum::<Result<u64, _>>()?))
 }

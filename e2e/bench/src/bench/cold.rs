@@ -4,7 +4,7 @@ use darner_e2e::origin::switches::Switch;
 
 use super::{Setting, Stage};
 use crate::client::{Target, Took, gib};
-use crate::cluster::cpu_s;
+use crate::cluster::cpu;
 use crate::pages;
 use crate::table::Row;
 
@@ -23,9 +23,9 @@ pub(super) fn one(setting: &Setting) -> anyhow::Result<Vec<Row>> {
             // The bucket of a switch is shared and fills while nobody reads: set anew before each.
             let direct = shaped(&stage, shape, direct)?;
             pages::touch(stage.scratch.path(), 4 * ONE)?;
-            let before = cpu(&pids)?;
+            let before = cpu_s(&pids)?;
             let ours = shaped(&stage, shape, &stage.through(&cluster, 0, index)?)?;
-            used = cpu(&pids)?.into_iter().zip(before).map(|(now, before)| now - before).collect();
+            used = cpu_s(&pids)?.into_iter().zip(before).map(|(now, before)| now - before).collect();
             whole.push(ours.whole.as_secs_f64() / direct.whole.as_secs_f64());
             first_byte.push((ours.first_byte.as_secs_f64() - direct.first_byte.as_secs_f64()) * 1000.0);
         }
@@ -46,8 +46,8 @@ pub(super) fn one(setting: &Setting) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn cpu(pids: &[(String, u64)]) -> anyhow::Result<Vec<f64>> {
-    pids.iter().map(|(_, pid)| cpu_s(*pid)).collect()
+fn cpu_s(pids: &[(String, u64)]) -> anyhow::Result<Vec<f64>> {
+    pids.iter().map(|(_, pid)| Ok(cpu(*pid)?.as_secs_f64())).collect()
 }
 
 fn shaped(stage: &Stage, bytes_per_second: Option<u64>, target: &Target) -> anyhow::Result<Took> {
