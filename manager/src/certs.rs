@@ -9,15 +9,11 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use darner_chassis::authority::{Authority, found};
+use darner_chassis::authority::Authority;
+use darner_chassis::authority::founding::{Founding, JOINING};
 use darner_chassis::clock::{Clock as _, System};
 use darner_chassis::files;
 use darner_chassis::identity::Role;
-
-use crate::access::secret;
-
-/// Who joins with a token.
-pub const JOINING: [Role; 3] = [Role::Scheduler, Role::SeedPeer, Role::PeerDaemon];
 
 /// How `certs` is called.
 pub const USAGE: &str = "usage: manager certs init --trust-domain NAME --out DIR\n\
@@ -27,7 +23,7 @@ pub const USAGE: &str = "usage: manager certs init --trust-domain NAME --out DIR
     \x20 issue   makes DIR/{tls.crt,tls.key,ca.crt} for a part that takes its certificate from files";
 
 /// One file to be made: its path below the directory, and its text.
-pub type Made = (PathBuf, String);
+type Made = (PathBuf, String);
 
 /// Carries out the words after `certs` and says how it went: the exit code is 0, or 2 with what is wrong.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the answer to whoever called")]
@@ -69,32 +65,25 @@ pub fn run(words: &[String]) -> Result<String, String> {
 }
 
 /// The files of a new authority; `authority` and `tokens` are texts that are there already.
-pub fn material(
+fn material(
     trust_domain: &str,
     authority: Option<(String, String)>,
     tokens: Option<String>,
 ) -> Result<Vec<Made>, String> {
-    let (certificate, key) = if let Some(there) = authority {
-        there
-    } else {
-        let founded = found(trust_domain, System.now_ms()).map_err(|error| error.to_string())?;
-        (founded.certificate, founded.key)
-    };
-    let tokens = tokens.unwrap_or_else(|| {
-        let line = |role: Role| format!("{role} * {}\n", secret::new(&System));
-        JOINING.into_iter().map(line).collect()
-    });
-    let mut made = vec![
-        (PathBuf::from("ca/ca.key"), key),
-        (PathBuf::from("ca/ca.crt"), certificate.clone()),
-        (PathBuf::from("ca/tokens"), tokens.clone()),
-    ];
+    let founding = Founding::complete(trust_domain, authority, tokens).map_err(|error| error.to_string())?;
+    let mut parts = Vec::new();
     for role in JOINING {
-        let token = tokens.lines().find_map(|line| line.strip_prefix(&format!("{role} * ")));
-        let token = token.ok_or_else(|| format!("the tokens hold none for any {role}"))?;
-        made.push((Path::new(role.as_str()).join("ca.crt"), certificate.clone()));
-        made.push((Path::new(role.as_str()).join("token"), format!("{token}\n")));
+        let token = founding.token(role).ok_or_else(|| format!("the tokens hold none for any {role}"))?;
+        let directory = Path::new(role.as_str());
+        parts.push((directory.join("ca.crt"), founding.certificate.clone()));
+        parts.push((directory.join("token"), format!("{token}\n")));
     }
+    let mut made = vec![
+        (PathBuf::from("ca/ca.key"), founding.key),
+        (PathBuf::from("ca/ca.crt"), founding.certificate),
+        (PathBuf::from("ca/tokens"), founding.tokens),
+    ];
+    made.append(&mut parts);
     Ok(made)
 }
 

@@ -4,6 +4,9 @@
 //! decides who gets one (whoever calls it has), nor takes a name, a usage or a life from a request: of that only the
 //! public key counts. Keeps no list: a certificate ends by its own time.
 
+pub mod door;
+pub mod founding;
+
 use std::time::Duration;
 
 use rcgen::{

@@ -1,8 +1,9 @@
-//! `darner keys`: the keys a cluster needs before its first node, into a directory or into a Kubernetes Secret.
+//! `darner keys`: the keys a cluster needs before its first node, into a directory or into Kubernetes Secrets.
 //!
 //! Owns: `tickets` (daemons seal with it), `grants-NAME` (each seed signs with its own), `grants-public` (everybody checks
-//! with it). Never: replaces or removes a key that is there; a second run adds what more seeds need. A run that is killed
-//! leaves what was there: the Secret is written in one step.
+//! with it); in Kubernetes also the authority whose certificates the parts show one another, and the webhook's pair.
+//! Never: replaces or removes a key that is there; a second run adds what is missing. A run that is killed leaves what was
+//! there: each Secret is written in one step.
 
 use std::path::{Path, PathBuf};
 
@@ -13,11 +14,14 @@ use darner_chassis::sign::Signer;
 use super::failure::{Failure, Outcome, io};
 use super::say;
 
+mod api;
+mod authority;
+mod door;
 mod secret;
 
 /// Where the keys go.
-#[derive(Debug, Clone, clap::Args)]
-#[command(group(clap::ArgGroup::new("where").required(true)))]
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(group(clap::ArgGroup::new("where").required(true).multiple(true)))]
 pub struct KeysArgs {
     /// Name of a seed that signs (in Kubernetes its pod's); repeatable
     #[arg(long = "seed", value_name = "NAME")]
@@ -26,14 +30,20 @@ pub struct KeysArgs {
     #[arg(long, value_name = "DIR", group = "where")]
     pub out: Option<PathBuf>,
     /// Secret of the pod's own namespace that receives them
-    #[arg(long, value_name = "NAME", group = "where")]
+    #[arg(long, value_name = "NAME", group = "where", conflicts_with = "out")]
     pub secret: Option<String>,
     /// KEY=VALUE label of a Secret that is made; repeatable
-    #[arg(long = "label", value_name = "KEY=VALUE", requires = "secret")]
+    #[arg(long = "label", value_name = "KEY=VALUE", conflicts_with = "out")]
     pub labels: Vec<String>,
-    /// Remove the Secret instead
-    #[arg(long, requires = "secret", conflicts_with = "seeds")]
+    /// Remove the Secrets instead
+    #[arg(long, conflicts_with_all = ["out", "seeds"])]
     pub remove: bool,
+    /// The authority and what lets parts join it
+    #[command(flatten)]
+    pub authority: authority::AuthorityArgs,
+    /// The webhook's certificate
+    #[command(flatten)]
+    pub door: door::DoorArgs,
 }
 
 /// Runs the command.
@@ -44,12 +54,27 @@ pub async fn run(args: KeysArgs) -> Outcome {
             return Err(Failure::usage(format!("`--seed {seed}`: letters, digits, `-`, `.` and `_` only")));
         }
     }
-    match (args.out, args.secret) {
-        (Some(out), _) => provide(&out, &args.seeds).map(|made| say::note(&told(&made))),
-        (None, Some(name)) if args.remove => secret::remove(&name).await,
-        (None, Some(name)) => secret::provide(&name, &args.labels, &args.seeds).await,
-        (None, None) => Err(Failure::usage("`--out` or `--secret` is needed".to_owned())),
+    if let Some(out) = &args.out {
+        return provide(out, &args.seeds).map(|made| say::note(&told(&made)));
     }
+    let api = api::Api::of_this_pod()?;
+    if args.remove { remove(&api, &args).await } else { provide_secrets(&api, &args).await }
+}
+
+async fn provide_secrets(api: &api::Api, args: &KeysArgs) -> Outcome {
+    if let Some(name) = &args.secret {
+        secret::provide(api, name, &args.labels, |home| provide(home, &args.seeds)).await?;
+    }
+    args.authority.provide(api, &args.labels).await?;
+    args.door.provide(api, &args.labels).await
+}
+
+async fn remove(api: &api::Api, args: &KeysArgs) -> Outcome {
+    if let Some(name) = &args.secret {
+        secret::remove(api, name).await?;
+    }
+    args.authority.remove(api).await?;
+    args.door.remove(api).await
 }
 
 /// One line about what was made.
@@ -130,13 +155,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_is_no_file_name_is_refused() {
-        let args = KeysArgs {
-            seeds: vec!["../x".to_owned()],
-            out: Some("/nowhere".into()),
-            secret: None,
-            labels: Vec::new(),
-            remove: false,
-        };
+        let seeds = vec!["../x".to_owned()];
+        let args = KeysArgs { seeds, out: Some("/nowhere".into()), ..KeysArgs::default() };
         assert!(run(args).await.unwrap_err().to_string().contains("../x"));
     }
 }
