@@ -11,6 +11,7 @@ mod chart {
     mod documents;
     mod golden;
     mod helm;
+    mod identity;
     mod refusals;
     mod restricted;
     mod understood;

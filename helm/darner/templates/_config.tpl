@@ -28,7 +28,7 @@ can know; those are refused by name, with the value to set instead.
   "host.tenant" "set `tenant`"
   "host.advertise" "is the pod's address"
   "telemetry.otlp" "set `telemetry.otlp`"
-  "tls" "mTLS between the parts is not part of this chart yet")) -}}
+  "tls" "set `mtls`")) -}}
 {{- $directory := ternary "daemon" $part (has $part (list "dfdaemon" "seed-peer")) -}}
 {{- $shared := dict
   "admin" (dict "listen" "0.0.0.0:8000")
@@ -39,6 +39,10 @@ can know; those are refused by name, with the value to set instead.
 {{- $own := not $root.Values.telemetry.otlp -}}
 {{- $sample := ternary (ternary 1.0 0.05 $own) $root.Values.telemetry.sample (kindIs "invalid" $root.Values.telemetry.sample) -}}
 {{- $_ := set $shared "telemetry" (dict "otlp" . "sample" $sample) -}}
+{{- end -}}
+{{- /* The manager takes its own from the authority. */}}
+{{- if and $root.Values.mtls.enabled (ne $part "manager") -}}
+{{- $_ := set $shared "tls" (dict "caCert" "/etc/darner/join/ca.crt" "joinToken" "/etc/darner/join/token") -}}
 {{- end -}}
 {{- toJson $shared -}}
 {{- end -}}
@@ -88,6 +92,7 @@ can know; those are refused by name, with the value to set instead.
 {{- $config := .Values.manager.config | default dict -}}
 {{- include "darner.refuse" (list "manager" $config (dict
   "http.listen" "is 0.0.0.0:8080"
+  "ca" "set `mtls`"
   "grpc.listen" "is 0.0.0.0:65003"
   "kubernetes" "set `manager.kubernetes`"
   "schedulers" "is made of `scheduler.replicas`")) -}}
@@ -95,6 +100,10 @@ can know; those are refused by name, with the value to set instead.
 {{- $_ := set $all "http" (dict "listen" "0.0.0.0:8080") -}}
 {{- $_ := set $all "grpc" (dict "listen" "0.0.0.0:65003") -}}
 {{- $_ := set $all "schedulers" (include "darner.replicas" (list . "scheduler" .Values.scheduler.replicas 8002) | fromJsonArray) -}}
+{{- if .Values.mtls.enabled -}}
+{{- $at := "/etc/darner/authority" -}}
+{{- $_ := set $all "ca" (dict "cert" (printf "%s/ca.crt" $at) "key" (printf "%s/ca.key" $at) "tokens" (printf "%s/tokens" $at) "lifetimeSeconds" (int .Values.mtls.lifetimeSeconds)) -}}
+{{- end -}}
 {{- if .Values.manager.kubernetes.enable -}}
 {{- $_ := set $all "kubernetes" (dict "enabled" true "release" .Release.Name) -}}
 {{- end -}}
