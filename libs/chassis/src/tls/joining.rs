@@ -18,6 +18,8 @@ use crate::tasks::Tasks;
 
 /// How long a start waits for its first certificate.
 const FIRST_WITHIN: Duration = Duration::from_secs(3);
+/// The first pause of a start; each is twice the one before, so that a wrong token is shown four times and not more.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// How long one attempt may take.
 const ATTEMPT_WITHIN: Duration = Duration::from_secs(10);
 /// Pauses after failures: the first, and the longest.
@@ -74,10 +76,8 @@ pub(super) async fn start(
     let manager = connect::enrolling(wire, &joining.manager).map_err(|_refused| TlsError::NoManager)?;
     let joiner = Joiner { wire: wire.clone(), joining, token, manager };
     joiner.take_up();
-    if wire.identity().is_none()
-        && let Ok(Err(words)) = tokio::time::timeout(FIRST_WITHIN, joiner.join()).await
-    {
-        tracing::warn!(error = words, "no certificate yet, trying on");
+    if wire.identity().is_none() {
+        joiner.begin().await;
     }
     tasks.spawn("identity", joiner.stay());
     Ok(())
@@ -122,6 +122,22 @@ impl Joiner {
         match source.put(&text, &text) {
             Ok(()) => tracing::info!(identity = self.wire.words(), "kept certificate taken up"),
             Err(error) => tracing::info!(%error, "kept certificate is of no use any more"),
+        }
+    }
+
+    /// The first certificate, if it can be had soon: the parts of a new cluster start together, the manager among them.
+    async fn begin(&self) {
+        let mut words = "the manager does not answer".to_owned();
+        let mut again = FIRST_PAUSE;
+        let joined = async {
+            while let Err(why) = self.join().await {
+                words = why;
+                tokio::time::sleep(again).await;
+                again = again.saturating_mul(2);
+            }
+        };
+        if tokio::time::timeout(FIRST_WITHIN, joined).await.is_err() {
+            tracing::warn!(error = words, "no certificate yet, trying on");
         }
     }
 
@@ -189,9 +205,10 @@ fn rest(wire: &Wire) -> Duration {
     Duration::from_millis(left_ms / 3 * 2).max(RENEW_AT_MOST_EVERY)
 }
 
-/// The pause after so many failures: nodes differ, so that a manager that comes back is not asked by all at once.
+/// The pause after so many failures: short at first, for a manager that is only starting; nodes differ, so that one that
+/// comes back is not asked by all at once.
 fn pause(failures: u32, name: &str) -> Duration {
-    let whole = PAUSES.0.saturating_mul(1 << failures.min(10)).min(PAUSES.1);
+    let whole = PAUSES.0.saturating_mul(1 << (failures / 3).min(10)).min(PAUSES.1);
     let share =
         name.bytes().fold(failures, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into())) % 50;
     whole * (50 + share) / 100
