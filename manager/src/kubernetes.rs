@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use darner_chassis::net::{self, BindError};
+use darner_chassis::shown::{Shown, ShownError};
 use darner_chassis::tasks::{Drain, Tasks};
 use kube::api::Api;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -32,7 +33,6 @@ use crate::control::Control;
 use config::{Kubernetes, Webhook};
 use frame::Ground;
 use lease::Candidate;
-use webhook::certificate::{Certificate, CertificateError};
 
 /// The API server ends a watch after 290 s.
 const WATCH_SILENCE: Duration = Duration::from_secs(295);
@@ -51,7 +51,7 @@ pub enum StartError {
     Bind(#[from] BindError),
     /// The webhook has no certificate.
     #[error(transparent)]
-    Certificate(#[from] CertificateError),
+    Certificate(#[from] ShownError),
 }
 
 /// The definitions of our kinds, as the chart installs them: file name and YAML.
@@ -145,7 +145,7 @@ fn open_webhook(config: &Webhook, on: &Standing) -> Result<(), StartError> {
     if config.listen.is_empty() {
         return Ok(());
     }
-    let certificate = Certificate::load(&config.cert, &config.key)?;
+    let certificate = Shown::load("kubernetes.webhook", &config.cert, &config.key)?;
     let server = certificate.server()?;
     let listener = net::bind(&config.listen, "kubernetes.webhook.listen")?;
     let own = config.upstreams.clone();

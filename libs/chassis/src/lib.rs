@@ -20,6 +20,7 @@ pub mod net;
 pub mod seal;
 mod serving;
 pub mod settings;
+pub mod shown;
 pub mod sign;
 pub mod tasks;
 pub mod telemetry;

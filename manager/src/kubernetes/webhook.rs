@@ -4,7 +4,6 @@
 //! an address. Never: refuses a pod: what is not understood is allowed as it is, and the chart tells Kubernetes to go on
 //! without an answer, so that no pod ever waits for us. Every manager answers, leader or not.
 
-pub mod certificate;
 pub mod inject;
 mod serve;
 

@@ -113,6 +113,9 @@ impl House {
             feed: Some(self.feed.clone()),
         });
         let limits = Limits { connections: config.git.connections, plaintext: config.plaintext() };
+        if let Some(following) = certificate.follow() {
+            started.tasks.spawn("git certificate", following);
+        }
         let edge = Edge::new(&certificate, Arc::new(gate), limits, &started.tasks, &started.drain);
         started.tasks.spawn("git port", edge.serve(listener));
     }

@@ -1,14 +1,14 @@
-//! The certificate of the git-facing port: the operator's own, or one made here and kept beside the data.
+//! The certificate of the git-facing port: the operator's own, followed as it is renewed, or one made here and kept beside
+//! the data.
 
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use darner_chassis::shown::{Shown, ShownError};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::Tls;
@@ -19,19 +19,9 @@ pub enum CertificateError {
     /// Only one of the two files is named.
     #[error("`git.tls.cert` and `git.tls.key` belong together: set both or none")]
     Half,
-    /// A file cannot be read as PEM.
-    #[error("`{key}`: {} cannot be read: {words}", path.display())]
-    Unreadable {
-        /// The configuration key that names the file.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        words: String,
-    },
-    /// The key does not belong to the certificate, or is of no use to TLS.
-    #[error("`git.tls`: {0}")]
-    Unusable(#[from] rustls::Error),
+    /// The files cannot be used.
+    #[error(transparent)]
+    Unusable(#[from] ShownError),
     /// None could be made.
     #[error("cannot make a certificate: {0}")]
     Making(#[from] rcgen::Error),
@@ -46,17 +36,12 @@ pub enum CertificateError {
 }
 
 /// What the port shows to TLS clients.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Certificate {
     server: Arc<ServerConfig>,
+    shown: Shown,
     /// The file clients may be told to trust; absent where the operator named their own.
     pub made: Option<PathBuf>,
-}
-
-impl std::fmt::Debug for Certificate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Certificate").field("made", &self.made).finish_non_exhaustive()
-    }
 }
 
 impl Certificate {
@@ -73,23 +58,13 @@ impl Certificate {
             }
             _ => return Err(CertificateError::Half),
         };
-        let unreadable = |key, path: &Path, words: String| CertificateError::Unreadable {
-            key,
-            path: path.to_owned(),
-            words,
-        };
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&cert)
-            .and_then(Iterator::collect)
-            .map_err(|error| unreadable("git.tls.cert", &cert, error.to_string()))?;
-        let private = PrivateKeyDer::from_pem_file(&key)
-            .map_err(|error| unreadable("git.tls.key", &key, error.to_string()))?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(chain, private)?;
-        server.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { server: Arc::new(server), made })
+        let shown = Shown::load("git.tls", &cert, &key)?;
+        Ok(Self { server: Arc::new(shown.server()?), shown, made })
+    }
+
+    /// What follows the operator's files for as long as the process lives; nothing where the pair was made here.
+    pub fn follow(&self) -> Option<impl Future<Output = ()> + use<>> {
+        self.made.is_none().then(|| self.shown.clone().follow())
     }
 
     pub(super) fn acceptor(&self) -> TlsAcceptor {
