@@ -14,5 +14,6 @@ mod chart {
     mod identity;
     mod refusals;
     mod restricted;
+    mod rights;
     mod understood;
 }

@@ -58,7 +58,11 @@ fn what_was_taken_otherwise_than_said_is_told() -> anyhow::Result<()> {
     let told = notes(&["-f", &seed("en")])?;
     assert!(told.contains("`dfdaemon.image` names an image of Dragonfly"), "{told}");
     assert!(told.contains("`insecure: true` is accepted and weakens nothing"), "{told}");
+    let told = notes(&["--set=webhook.enabled=true,mtls.enabled=false"])?;
+    assert!(told.contains("kubectl label namespace NAME darner.dev/inject=enabled"), "{told}");
+    assert!(told.contains("NOTE `mtls.enabled` is false"), "{told}");
     let told = notes(&[])?;
+    assert!(!told.contains("mtls") && !told.contains("darner.dev/inject"), "{told}");
     assert!(told.contains("WARNING `upstreams` is empty"), "{told}");
     assert!(!told.contains("Dragonfly"), "{told}");
     Ok(())

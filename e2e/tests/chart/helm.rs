@@ -112,4 +112,6 @@ pub(crate) const EVERYTHING: &[&str] = &[
     "--set=resolve={lfs.corp:8080:10.0.0.5}",
     "--set=dfdaemon.git.tls.certManager.issuer=corp",
     "--set=tenant=blue",
+    "--set=webhook.enabled=true",
+    "--set=manager.kubernetes.credentialSecrets={forge}",
 ];

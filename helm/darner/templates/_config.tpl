@@ -56,7 +56,7 @@ can know; those are refused by name, with the value to set instead.
   "schedulers" "is made of `scheduler.replicas`"
   "manager" "is made of `manager.enable`"
   "upstreams" "set `upstreams`"
-  "upstreamsFromCluster" "set `manager.kubernetes.enable`"
+  "upstreamsFromCluster" "set `manager.kubernetes.upstreams`"
   "resolve" "set `resolve`"
   "upstreamCa" "set `upstreamCa`"
   "origin.proxy" "set `upstreamProxy`"
@@ -69,7 +69,7 @@ can know; those are refused by name, with the value to set instead.
 {{- $_ := set $reading "schedulers" (include "darner.replicas" (list $root "scheduler" $root.Values.scheduler.replicas 8002) | fromJsonArray) -}}
 {{- if $root.Values.manager.enable }}{{ $_ := set $reading "manager" (include "darner.managerAddress" $root) }}{{ end -}}
 {{- $_ := set $reading "upstreams" $root.Values.upstreams -}}
-{{- if and $root.Values.manager.enable $root.Values.manager.kubernetes.enable }}{{ $_ := set $reading "upstreamsFromCluster" true }}{{ end -}}
+{{- if and $root.Values.manager.enable $root.Values.manager.kubernetes.enable $root.Values.manager.kubernetes.upstreams }}{{ $_ := set $reading "upstreamsFromCluster" true }}{{ end -}}
 {{- $_ := set $reading "resolve" $root.Values.resolve -}}
 {{- if include "darner.upstreamCa.source" $root }}{{ $_ := set $reading "upstreamCa" "/etc/darner/upstream-ca/ca.crt" }}{{ end -}}
 {{- with $root.Values.upstreamProxy }}{{ $_ := set $reading "origin" (dict "proxy" .) }}{{ end -}}
@@ -105,7 +105,11 @@ can know; those are refused by name, with the value to set instead.
 {{- $_ := set $all "ca" (dict "cert" (printf "%s/ca.crt" $at) "key" (printf "%s/ca.key" $at) "tokens" (printf "%s/tokens" $at) "lifetimeSeconds" (int .Values.mtls.lifetimeSeconds)) -}}
 {{- end -}}
 {{- if .Values.manager.kubernetes.enable -}}
-{{- $_ := set $all "kubernetes" (dict "enabled" true "release" .Release.Name) -}}
+{{- $kubernetes := dict "enabled" true "release" .Release.Name -}}
+{{- if .Values.webhook.enabled -}}
+{{- $_ := set $kubernetes "webhook" (dict "listen" "0.0.0.0:9443" "gitPort" (int (include "darner.webhook.gitPort" .)) "upstreams" .Values.upstreams) -}}
+{{- end -}}
+{{- $_ := set $all "kubernetes" $kubernetes -}}
 {{- end -}}
 {{- toYaml (mergeOverwrite $all (deepCopy $config)) -}}
 {{- end -}}

@@ -28,6 +28,13 @@ that is there only while it runs.
 {{- /* Also what an earlier revision made. */}}
 {{- $removed = concat $removed $authority -}}{{- $gone = concat $gone $names -}}
 {{- end -}}
+{{- if not .Values.webhook.tls.existingSecret -}}
+{{- $pair := list (printf "--webhook=%s" (include "darner.webhook.secret" .)) (printf "--webhook-host=%s" (include "darner.webhook.host" .)) -}}
+{{- if include "darner.webhook.made" . -}}
+{{- $made = concat $made $pair -}}{{- $secrets = append $secrets (include "darner.webhook.secret" .) -}}
+{{- end -}}
+{{- $removed = concat $removed $pair -}}{{- $gone = append $gone (include "darner.webhook.secret" .) -}}
+{{- end -}}
 {{- $hooks := list -}}
 {{- if $made -}}
 {{- range $label := list "app" "release" -}}
@@ -89,8 +96,17 @@ spec:
             {{- end }}
           volumeMounts:
             - {name: tmp, mountPath: /tmp}
+            {{- with $hook.root }}
+            - {name: root, mountPath: /etc/darner/webhook, readOnly: true}
+            {{- end }}
       volumes:
         # Keys pass through it: memory, not a disk.
         - name: tmp
           emptyDir: {medium: Memory, sizeLimit: 16Mi}
+        {{- with $hook.root }}
+        - name: root
+          secret:
+            secretName: {{ . }}
+            items: [{key: ca.crt, path: ca.crt}]
+        {{- end }}
 {{- end -}}
