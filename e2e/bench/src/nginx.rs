@@ -49,6 +49,13 @@ impl Nginx {
         }
         Ok(Self { child, address })
     }
+
+    /// The processes that serve.
+    pub(crate) fn workers(&self) -> anyhow::Result<Vec<u64>> {
+        let pid = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        children.split_whitespace().map(|pid| Ok(pid.parse()?)).collect()
+    }
 }
 
 impl Drop for Nginx {

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 
 use super::{Setting, Stage, name};
 use crate::client::{Target, gib};
+use crate::cluster::cpu;
 use crate::nginx::Nginx;
 use crate::table::Row;
 
@@ -24,27 +25,41 @@ pub(super) fn large(setting: &Setting) -> anyhow::Result<Vec<Row>> {
     for warm in [&reference, ours, ours] {
         warm.get()?;
     }
+    let pids = cluster.pids().into_iter();
+    let daemon: Vec<u64> = pids.filter(|(part, _)| part == "peer-daemon").map(|(_, pid)| pid).collect();
     let mut rows = Vec::new();
     for (connections, must, aim) in [(1, "0.9", "1.1"), (4, "1.5", "1.8")] {
         let mut samples = Vec::new();
         let mut rates = (0.0, 0.0);
+        let before = (cpu_of(&daemon)?, cpu_of(&nginx.workers()?)?);
         for _ in 0..setting.rounds {
             rates = (together(ours, connections)?, together(&reference, connections)?);
             samples.push(rates.0 / rates.1);
         }
+        let moved = gib(LARGE * connections) * samples.iter().map(|_| 1.0).sum::<f64>();
+        let ours_s = cpu_of(&daemon)?.saturating_sub(before.0).as_secs_f64() / moved;
+        let theirs_s = cpu_of(&nginx.workers()?)?.saturating_sub(before.1).as_secs_f64() / moved;
         rows.push(Row {
             what: format!("1 GiB hit, {connections} connection(s) / nginx sendfile"),
             must,
             aim,
             samples,
             unit: "x",
-            note: format!("last round {:.2} against {:.2} GiB/s", rates.0, rates.1),
+            note: format!(
+                "last round {:.2} against {:.2} GiB/s; all rounds {ours_s:.3} against {theirs_s:.3} CPU-s per GiB",
+                rates.0, rates.1
+            ),
         });
     }
     Ok(rows)
 }
 
-/// GIB/s of some connections at once.
+/// What some processes have taken so far.
+fn cpu_of(pids: &[u64]) -> anyhow::Result<Duration> {
+    pids.iter().map(|pid| cpu(*pid)).sum()
+}
+
+/// GiB/s of some connections at once.
 fn together(target: &Target, connections: u64) -> anyhow::Result<f64> {
     let began = Instant::now();
     std::thread::scope(|scope| -> anyhow::Result<()> {
