@@ -75,6 +75,7 @@ pub async fn start(started: &Started<Config>) -> Result<Reached, StartError> {
     if config.upstreams_from_cluster {
         started.tasks.spawn("cluster upstreams", darner_seeding::take_upstreams(origin, feed.clone()));
     }
+    node.tell_joined(started);
     node.keep(feed, &started.tasks, || 0, move |_purged| seeding.forget_verdicts());
     tracing::info!(grpc = %reached.grpc, piece = %reached.piece, "seed peer listens");
     Ok(reached)

@@ -187,6 +187,11 @@ impl Cluster {
         self.shared.load(&load);
     }
 
+    /// Whether a scheduler has told this node who the members are, or there is none to ask.
+    pub fn is_joined(&self) -> bool {
+        self.shared.is_joined()
+    }
+
     /// How many schedulers have welcomed this node.
     pub fn connected(&self) -> usize {
         self.schedulers().iter().filter(|(_, connected)| *connected).count()

@@ -2,13 +2,15 @@
 //!
 //! Owns: the identity kept in the data directory, the configuration blocks both have, the order in which the store, the
 //! trust and the cluster come to stand, the reports to the control plane, the honouring of purges and the slow re-read
-//! of the disk. Never: a decision about an object; a wait for a scheduler or a manager, which may all be absent (I8).
+//! of the disk. Never: a decision about an object; a start that waits for a scheduler or a manager, which may all be
+//! absent (I8).
 //! Called by: the wiring of a service. After a crash: id and keys are the ones kept in the data directory.
 
 pub mod config;
 mod error;
 mod identity;
 mod joining;
+mod membership;
 mod report;
 mod scrubbing;
 

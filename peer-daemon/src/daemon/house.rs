@@ -162,6 +162,7 @@ impl House {
             seeding.forget_verdicts();
         };
         node.keep(self.feed.clone(), tasks, move || downloads.list().len(), forget);
+        node.tell_joined(started);
         if started.config.value.upstreams_from_cluster {
             let taking = darner_seeding::take_upstreams(self.origin, self.feed.clone());
             tasks.spawn("cluster upstreams", taking);

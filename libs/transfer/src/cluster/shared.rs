@@ -102,6 +102,10 @@ impl Shared {
         self.links.iter().enumerate().map(connected).collect()
     }
 
+    pub(super) fn is_joined(&self) -> bool {
+        self.links.is_empty() || lock(&self.views).informed()
+    }
+
     /// The one scheduler that knows about this key.
     pub(super) fn owner(&self, key: &ObjectKey) -> Option<&Link> {
         match self.links.as_slice() {

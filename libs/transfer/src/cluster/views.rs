@@ -84,6 +84,11 @@ impl Views {
         self.by_scheduler.get(at).is_some_and(|view| view.connected)
     }
 
+    /// Whether a scheduler to which a stream stands has said who the members are.
+    pub(super) fn informed(&self) -> bool {
+        self.by_scheduler.iter().any(|view| view.connected && view.said.is_some())
+    }
+
     /// The members by all that is known: what the connected schedulers say; without any, what was said last.
     pub(super) fn merged(&self, now_ms: u64) -> Membership {
         let live: Vec<&Membership> = self
