@@ -131,8 +131,13 @@ impl std::ops::Deref for Gate {
 
 impl Door for Gate {
     fn answer(&self, caller: Arc<Caller>, request: Request<Incoming>) -> Answering {
-        let span =
-            tracing::info_span!("git request", method = %request.method(), status = tracing::field::Empty);
+        let span = tracing::info_span!(
+            "git request",
+            otel.kind = "server",
+            method = %request.method(),
+            status = tracing::field::Empty,
+            oid = tracing::field::Empty,
+        );
         telemetry::set_parent(&span, request.headers());
         let gate = self.clone();
         let answering = async move {

@@ -4,6 +4,7 @@
 //! One task applies every event in order, so the model needs no lock; its queue is bounded and makes nodes wait.
 
 mod core;
+mod decision;
 mod epoch;
 mod join;
 mod outbox;

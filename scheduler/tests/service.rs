@@ -121,7 +121,7 @@ impl Node {
     }
 
     async fn want(&self, n: u8) {
-        let wants = vec![v1::Want { key: Some(key(n).into()), size: Some(1 << 30) }];
+        let wants = vec![v1::Want { key: Some(key(n).into()), size: Some(1 << 30), ..Default::default() }];
         self.say(Message::Wants(v1::Wants { id: 1, wants })).await;
     }
 
@@ -224,7 +224,11 @@ async fn a_thousand_wants_are_answered_in_a_few_messages() {
     let want = |n: u32| {
         let mut bytes = [0; 32];
         bytes[..4].copy_from_slice(&n.to_be_bytes());
-        v1::Want { key: Some(ObjectKey::from(Oid::from_bytes(bytes)).into()), size: Some(10) }
+        v1::Want {
+            key: Some(ObjectKey::from(Oid::from_bytes(bytes)).into()),
+            size: Some(10),
+            ..Default::default()
+        }
     };
     child.say(Message::Wants(v1::Wants { id: 1, wants: (0..1_000).map(want).collect() })).await;
     let (mut answered, mut messages) = (0, 0);

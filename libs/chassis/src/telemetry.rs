@@ -32,8 +32,8 @@ mod rotated;
 mod sampling;
 
 pub use context::{
-    current_trace, current_traceparent, force, inject, link, set_parent, set_parent_text, trace_of,
-    traceparent_of,
+    current_trace, current_traceparent, force, inject, link, sampled_traceparent_of, set_parent,
+    set_parent_text, trace_of, traceparent_of,
 };
 
 pub use lines::drain;

@@ -17,6 +17,7 @@ use darner_origin::{OriginError, Read, Reading};
 use darner_proto::v1;
 use darner_store::{FinishError, Media, Outcome, Partial, StoreError, Stored};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::credential::Presented;
 use crate::flight::{End, Flight, Next, Phase, Standing};
@@ -65,6 +66,8 @@ pub(crate) struct Runner {
     window: Option<Window>,
     /// A small object that was kept in one step.
     kept: Option<Stored>,
+    /// Ends with the last byte read: who takes them may be done before they are confirmed here.
+    span: tracing::Span,
 }
 
 /// What became of one try.
@@ -78,7 +81,7 @@ enum Tried {
 }
 
 impl Runner {
-    pub(crate) fn new(inner: Arc<Inner>, flight: Arc<Flight>) -> Self {
+    pub(crate) fn new(inner: Arc<Inner>, flight: Arc<Flight>, span: tracing::Span) -> Self {
         Self {
             inner,
             flight,
@@ -91,11 +94,14 @@ impl Runner {
             still: Standstill::new(Instant::now()),
             window: None,
             kept: None,
+            span,
         }
     }
 
     pub(crate) async fn run(mut self) {
         let end = self.fly().await;
+        // Lingering is no reading.
+        self.span = tracing::Span::none();
         let confirmed = self.pour.take().map(|pour| pour.partial);
         let confirmed = confirmed.filter(|partial| matches!(partial.outcome(), Some(Outcome::Confirmed)));
         let lingers = confirmed.zip(self.window.take());
@@ -110,11 +116,12 @@ impl Runner {
 
     async fn fly(&mut self) -> End {
         // What a small object does not come to is on the heap: the task of each is as large as its longest way.
-        if let Some(other) = Box::pin(self.inner.survey(&self.flight.key)).await {
+        if let Some(other) = Box::pin(self.inner.survey(&self.flight.key)).instrument(self.span.clone()).await
+        {
             return End::Elsewhere(Box::new(other));
         }
         let _place = self.inner.places.take(&self.flight).await;
-        Box::pin(self.gather()).await;
+        Box::pin(self.gather()).instrument(self.span.clone()).await;
         self.flight.set_phase(Phase::Opening);
         let mut tries = 0_u32;
         while let Some(presented) = self.next().await {
@@ -173,7 +180,8 @@ impl Runner {
         if !Box::pin(self.may_go_on(presented)).await {
             return Tried::Again;
         }
-        match self.read(presented).await {
+        let span = self.span.clone();
+        match self.read(presented).instrument(span).await {
             Ok(()) => Box::pin(self.finish()).await,
             Err(error) => Box::pin(self.failed(presented, error)).await,
         }

@@ -15,6 +15,7 @@ use darner_chassis::clock::{Clock, Random};
 use darner_chassis::metrics::Metrics;
 use darner_chassis::sign::Signer;
 use darner_chassis::tasks::Tasks;
+use darner_chassis::telemetry;
 use darner_lfs::ObjectKey;
 use darner_origin::Origin;
 use darner_proto::{convert, v1};
@@ -23,7 +24,6 @@ use darner_transfer::cluster::Cluster;
 use darner_transfer::download::Downloads;
 use darner_transfer::pieces::Referrals;
 use tokio::time::Instant;
-use tracing::Instrument as _;
 
 use crate::credential::Presented;
 use crate::flight::{End, Flight, Phase, Standing, Waited};
@@ -240,14 +240,15 @@ impl Inner {
         let waiter = flight.join(presented, urgent);
         drop(flights);
         let landing = Landing { inner: Arc::clone(self), flight: Arc::clone(&flight) };
-        let runner = Runner::new(Arc::clone(self), Arc::clone(&flight));
-        // In the trace of the caller it began for; those who join have their own.
+        // In the trace of the download it began for, beside the call that began it; those who join have their own.
         let span = tracing::info_span!("origin read", otel.kind = "client", oid = %key, urgent);
+        telemetry::set_parent_text(&span, &object.trace);
+        let runner = Runner::new(Arc::clone(self), Arc::clone(&flight), span);
         let read = async move {
             let _landing = landing;
             runner.run().await;
         };
-        self.parts.tasks.spawn("origin read", read.instrument(span));
+        self.parts.tasks.spawn("origin read", read);
         Ride { flight, _waiter: waiter }
     }
 

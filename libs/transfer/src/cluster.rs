@@ -167,6 +167,11 @@ impl Cluster {
         self.shared.want(wants);
     }
 
+    /// The same for one object whose download is in a trace: the scheduler's decision then is, too.
+    pub fn want_traced(&self, key: ObjectKey, size: Option<u64>, trace: Option<String>) {
+        self.shared.want_traced(key, size, trace);
+    }
+
     /// The orders for `key`: empty until one comes. Kept until [`Cluster::forget`].
     pub fn orders(&self, key: &ObjectKey) -> watch::Receiver<Parents> {
         self.shared.orders(key)

@@ -26,10 +26,13 @@ use std::time::Duration;
 use darner_chassis::clock::Clock;
 use darner_chassis::metrics::Metrics;
 use darner_chassis::tasks::Tasks;
+use darner_chassis::telemetry;
 use darner_lfs::{Layout, ObjectKey};
 use darner_proto::{convert, v1};
 use darner_store::{Outcome, Partial, Store, StoreError};
 use tokio::sync::watch;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::cluster::Cluster;
 use crate::link::Links;
@@ -40,6 +43,9 @@ use door::Door;
 
 /// Bytes of an object kept in memory while the disk is full.
 const VOLATILE_WINDOW: u64 = 64 << 20;
+
+/// Downloads of more bytes are in the traces of every process they pass, whatever the sampling says.
+const ALWAYS_TRACED: u64 = 64 << 20;
 
 /// What a download needs of the node it runs on.
 #[derive(Debug, Clone)]
@@ -130,6 +136,8 @@ pub(crate) struct Running {
     head: AtomicU64,
     interest: Arc<()>,
     span: tracing::Span,
+    /// What it was begun in; in a trace it ends no earlier than the download.
+    around: tracing::Span,
 }
 
 /// A hold on a download: it goes on as long as somebody holds it (and a little longer).
@@ -157,8 +165,14 @@ impl Downloads {
     pub async fn open(&self, wanted: Wanted) -> Result<Download, OpenError> {
         let begun =
             self.inner.parts.store.live_partial(&wanted.key).is_some_and(|part| part.holding().count() > 0);
-        let opened = self.inner.door.open(&wanted, begun).await?;
-        self.begin(&wanted, opened).await
+        let around = tracing::Span::current();
+        let is_big = wanted.size.is_some_and(|size| size > ALWAYS_TRACED);
+        let span = tracing::info_span!("download", oid = %wanted.key, size = wanted.size, outcome = Empty, sample.force = is_big);
+        let opening = async {
+            let opened = self.inner.door.open(&wanted, begun).await?;
+            self.begin(&wanted, opened, (around, span.clone())).await
+        };
+        opening.instrument(span.clone()).await
     }
 
     /// The running download of an object, for a caller that is proved already.
@@ -188,7 +202,12 @@ impl Downloads {
         &self.inner.parts
     }
 
-    async fn begin(&self, wanted: &Wanted, opened: v1::Opened) -> Result<Download, OpenError> {
+    async fn begin(
+        &self,
+        wanted: &Wanted,
+        opened: v1::Opened,
+        (around, span): (tracing::Span, tracing::Span),
+    ) -> Result<Download, OpenError> {
         let layout = match (convert::layout(opened.layout.as_ref()), wanted.size) {
             (Ok(layout), _) => layout,
             (Err(_), Some(size)) => Layout::of_size(size),
@@ -215,6 +234,10 @@ impl Downloads {
                 return Err(OpenError::Refused(come_again()));
             }
             running.joined(wanted, opened);
+            span.record("outcome", "joined");
+            if let Some(joined) = telemetry::traceparent_of(&running.span) {
+                telemetry::link(&span, &joined);
+            }
             return Ok(Download::of(Arc::clone(running)));
         }
         if is_of_another_read(&opened, &partial) {
@@ -228,9 +251,8 @@ impl Downloads {
         let readings = Mutex::new(vec![reading_of(&opened)]);
         let upstreams = Mutex::new(vec![(partial.era(), opened.upstream.clone())]);
         let credentials = Mutex::new(vec![wanted.credential.clone()]);
-        let span = tracing::info_span!("download", oid = %wanted.key, size = layout.size());
-        let running =
-            Arc::new(Running { credentials, upstreams, readings, ..Running::new(partial, opened, span) });
+        let known_to = Running::new(partial, opened, span);
+        let running = Arc::new(Running { credentials, upstreams, readings, around, ..known_to });
         let download = Download::of(Arc::clone(&running));
         if running.partial.outcome().is_none() {
             known.insert(wanted.key, Arc::clone(&running));
@@ -276,6 +298,7 @@ impl Running {
             head: AtomicU64::new(0),
             interest: Arc::new(()),
             span,
+            around: tracing::Span::none(),
         }
     }
 

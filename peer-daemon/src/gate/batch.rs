@@ -20,6 +20,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tracing::Instrument as _;
 
 use super::Gate;
 use super::grant::Granting;
@@ -97,7 +98,12 @@ impl Gate {
 
     /// Asks the origin within the client's patience.
     async fn ask(&self, parts: &http::request::Parts, body: &Bytes, url: &str) -> Result<Heard, OriginError> {
-        in_time(url, self.ask_again(parts, body, url)).await
+        let span = tracing::info_span!("batch", otel.kind = "client", status = tracing::field::Empty);
+        let heard = in_time(url, self.ask_again(parts, body, url)).instrument(span.clone()).await;
+        if let Ok(heard) = &heard {
+            span.record("status", heard.status.as_u16());
+        }
+        heard
     }
 
     /// Asks the origin, again after a passing failure.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use darner_chassis::telemetry;
 use darner_lfs::range::{self, Ranged};
 use darner_lfs::{ObjectKey, Oid};
 use darner_origin::Body;
@@ -17,6 +18,7 @@ use futures::future::BoxFuture;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::Gate;
 use super::delivery::{Delivery, Span};
@@ -94,6 +96,7 @@ impl Gate {
         if let (true, Some(size)) = (ask.head, ask.size) {
             return head(Span::of(range, Some(size)), &ask.key).map(|()| reply::empty());
         }
+        tracing::Span::current().record("oid", tracing::field::display(&ask.key));
         match self.find(&ask).await {
             Ok(found) => self.deliver(caller, &ask, found, range),
             Err(response) => *response,
@@ -116,6 +119,9 @@ impl Gate {
             && let Some(by) = self.proof.known(&ask.key, &download.partial().upstreams(), &ask.credential)
         {
             self.metrics.authorization(by);
+            if let Some(joined) = telemetry::traceparent_of(download.span()) {
+                telemetry::link(&tracing::Span::current(), &joined);
+            }
             return Ok(Found::Growing(download));
         }
         let (downloads, wanted) = (self.downloads.clone(), ask.wanted());
@@ -163,7 +169,14 @@ impl Gate {
         let Some(stored) = self.store.get(&ask.key).await else { return Ok(None) };
         let held = Held::Stored(stored.clone());
         let decided = async {
-            match self.proof.prove(&held, &ask.credential).await {
+            let span = tracing::info_span!("authorise", verdict = tracing::field::Empty);
+            let verdict = self.proof.prove(&held, &ask.credential).instrument(span.clone()).await;
+            match &verdict {
+                Verdict::Proved(by) => span.record("verdict", by),
+                Verdict::Refused(_) => span.record("verdict", "refused"),
+                Verdict::Unprovable => span.record("verdict", "unprovable"),
+            };
+            match verdict {
                 Verdict::Proved(_) => Ok(Some(Found::Stored(stored))),
                 Verdict::Refused(refusal) => Err(Box::new(self.refused(ask, &refusal))),
                 Verdict::Unprovable => Err(Box::new(self.origins_answer(ask).await)),

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use darner_chassis::telemetry;
 use darner_transfer::download::Wanted;
 
 use super::Gate;
@@ -89,7 +90,13 @@ impl Gate {
         if wanted.is_empty() {
             return;
         }
-        let (gone, mut running) = (caller.gone.clone(), self.downloads.prefetch(wanted));
+        // A trace of its own: it outlives the Batch.
+        let span = tracing::info_span!(parent: None, "prefetch", objects = wanted.len());
+        if let Some(batch) = telemetry::current_traceparent() {
+            telemetry::link(&span, &batch);
+        }
+        let prefetch = span.in_scope(|| self.downloads.prefetch(wanted));
+        let (gone, mut running) = (caller.gone.clone(), prefetch);
         self.tasks.spawn("prefetch", async move {
             gone.run_until_cancelled(running.finished()).await;
             drop((running, taken));

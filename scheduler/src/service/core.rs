@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::decision::Decisions;
 use super::epoch::Kept;
 use super::outbox::{Ended, Outbox};
 use crate::swarm::{Effect, Event, Session, Summary, Swarm};
@@ -37,7 +38,7 @@ pub(crate) struct Gone;
 #[derive(Debug)]
 enum Command {
     Open { session: Session, stream: Stream, epoch: oneshot::Sender<u64> },
-    Event(Event),
+    Event(Event, Decisions),
     Show(oneshot::Sender<Shown>),
 }
 
@@ -67,7 +68,12 @@ impl Core {
     }
 
     pub(super) async fn apply(&self, event: Event) -> Result<(), Gone> {
-        self.send(Command::Event(event)).await
+        self.decide(event, Decisions::default()).await
+    }
+
+    /// The same for an event whose decisions are in traces.
+    pub(super) async fn decide(&self, event: Event, decisions: Decisions) -> Result<(), Gone> {
+        self.send(Command::Event(event, decisions)).await
     }
 
     pub(crate) async fn show(&self) -> Result<Shown, Gone> {
@@ -154,12 +160,12 @@ impl Owner {
                     self.streams.insert(session, stream);
                 }
             }
-            Command::Event(event) => {
+            Command::Event(event, decisions) => {
                 if matches!(event, Event::Trouble { .. }) {
                     self.counted.troubles.inc();
                 }
                 let left = if let Event::Left { session } = &event { Some(*session) } else { None };
-                self.apply(event);
+                self.apply_traced(event, &decisions);
                 if let Some(stream) = left.and_then(|session| self.streams.remove(&session)) {
                     stream.outbox.close(Ended::Left);
                 }
@@ -174,7 +180,16 @@ impl Owner {
     }
 
     fn apply(&mut self, event: Event) {
-        for effect in self.swarm.apply(event, self.clock.now_ms()) {
+        self.apply_traced(event, &Decisions::default());
+    }
+
+    fn apply_traced(&mut self, event: Event, decisions: &Decisions) {
+        let asker = if let Event::Wants { session, .. } = &event { Some(*session) } else { None };
+        let effects = self.swarm.apply(event, self.clock.now_ms());
+        if let Some(asker) = asker {
+            decisions.record(&effects, asker);
+        }
+        for effect in effects {
             match effect {
                 Effect::Orders { session, epoch, orders } => {
                     self.counted.orders.inc_by(u64::try_from(orders.len()).unwrap_or(u64::MAX));

@@ -23,6 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::core::{Core, Stream};
+use super::decision::Decisions;
 use super::outbox::{Ended, Next, Outbox};
 use crate::swarm::{Closed, Complaint, Event, Holdings, Session, Trouble};
 
@@ -234,10 +235,11 @@ impl Reader {
     async fn listen(&self, mut incoming: Streaming<v1::NodeMessage>) -> Ended {
         let joined = Event::Joined { session: self.session, node: Arc::clone(&self.node) };
         let mut next = Ok(Some(joined));
+        let mut decisions = Decisions::default();
         loop {
             match next {
                 Ok(Some(event)) => {
-                    if self.core.apply(event).await.is_err() {
+                    if self.core.decide(event, std::mem::take(&mut decisions)).await.is_err() {
                         return Ended::Draining;
                     }
                 }
@@ -245,7 +247,11 @@ impl Reader {
                 Err(malformed) => return Ended::Malformed(Malformed::to_string(&malformed)),
             }
             next = match incoming.message().await {
-                Ok(Some(message)) => message.message.map_or(Ok(None), |message| event(self.session, message)),
+                Ok(Some(v1::NodeMessage { message: Some(message) })) => {
+                    decisions = Decisions::of(&message, &self.node.id);
+                    event(self.session, message)
+                }
+                Ok(Some(v1::NodeMessage { message: None })) => Ok(None),
                 Ok(None) => return Ended::Left,
                 Err(status) => {
                     tracing::debug!(node = %self.node.id, %status, "stream broke");
@@ -354,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_malformed_key_is_said_by_name() {
-        let wants = v1::Wants { id: 1, wants: vec![v1::Want { key: None, size: None }] };
+        let wants = v1::Wants { id: 1, wants: vec![v1::Want::default()] };
         let heard = event(Session(1), Message::Wants(wants));
         assert_eq!(heard.err(), Some(Malformed::Missing("key")));
     }

@@ -103,6 +103,11 @@ pub fn traceparent_of(span: &Span) -> Option<String> {
     Some(format!("00-{}-{}-{:02x}", at.trace_id(), at.span_id(), at.trace_flags()))
 }
 
+/// The same where the span will be exported as things stand: for messages that are sent for each of many objects.
+pub fn sampled_traceparent_of(span: &Span) -> Option<String> {
+    traceparent_of(span).filter(|_| trace_of(span) != NOT_SAMPLED)
+}
+
 /// Links a span to another one, known by its `traceparent`.
 pub fn link(span: &Span, traceparent: &str) {
     if let Some(headers) = headers_of(traceparent) {

@@ -144,6 +144,7 @@ impl Bench {
             credential: Some(credential),
             urgent: true,
             begun: false,
+            trace: String::new(),
         };
         let request = v1::OpenRequest { taker: Some(taker), objects: vec![object], content_bytes: bytes };
         let mut replies = self.seeding.open(request).await.unwrap();

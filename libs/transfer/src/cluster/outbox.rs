@@ -20,10 +20,17 @@ pub(super) const HELDS: usize = 500;
 /// Troubles kept; older ones say nothing new.
 const TROUBLES: usize = 1_024;
 
+/// What is to be said of a wanted object.
+#[derive(Debug, Default)]
+struct Want {
+    size: Option<u64>,
+    trace: String,
+}
+
 /// Owed to one scheduler.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    wants: BTreeMap<ObjectKey, Option<u64>>,
+    wants: BTreeMap<ObjectKey, Want>,
     forgets: BTreeSet<ObjectKey>,
     troubles: VecDeque<v1::Trouble>,
     load: Option<v1::Load>,
@@ -36,12 +43,14 @@ pub(super) struct Outbox {
 impl Outbox {
     /// A new stream: it is owed everything held and everything wanted, and nothing from before.
     pub(super) fn restart(&mut self, wanted: impl Iterator<Item = (ObjectKey, Option<u64>)>) {
-        *self = Self { wants: wanted.collect(), full: true, ..Self::default() };
+        // A decision that is made again is in no trace: its download was decided before.
+        let wants = wanted.map(|(key, size)| (key, Want { size, ..Want::default() })).collect();
+        *self = Self { wants, full: true, ..Self::default() };
     }
 
-    pub(super) fn want(&mut self, key: ObjectKey, size: Option<u64>) {
+    pub(super) fn want(&mut self, key: ObjectKey, size: Option<u64>, trace: Option<String>) {
         self.forgets.remove(&key);
-        self.wants.insert(key, size);
+        self.wants.insert(key, Want { size, trace: trace.unwrap_or_default() });
     }
 
     pub(super) fn forget(&mut self, key: ObjectKey) {
@@ -103,7 +112,7 @@ impl Outbox {
         }
         let wants: Vec<v1::Want> = std::mem::take(&mut self.wants)
             .into_iter()
-            .map(|(key, size)| v1::Want { key: Some(key.into()), size })
+            .map(|(key, Want { size, trace })| v1::Want { key: Some(key.into()), size, trace })
             .collect();
         for wants in wants.chunks(WANTS) {
             self.next_want += 1;
@@ -168,7 +177,7 @@ mod tests {
     fn a_whole_batch_is_one_message() {
         let mut outbox = Outbox::default();
         for n in 0..12_000 {
-            outbox.want(key(n), Some(1));
+            outbox.want(key(n), Some(1), None);
         }
         let messages = outbox.take_urgent();
         assert!(
@@ -180,7 +189,7 @@ mod tests {
     #[test]
     fn what_is_given_up_before_it_was_said_is_never_said() {
         let mut outbox = Outbox::default();
-        outbox.want(key(1), None);
+        outbox.want(key(1), None, None);
         outbox.forget(key(1));
         assert!(outbox.take_urgent().is_empty());
     }
@@ -189,9 +198,22 @@ mod tests {
     fn a_key_given_up_and_wanted_again_is_wanted() {
         let mut outbox = Outbox::default();
         outbox.forget(key(1));
-        outbox.want(key(1), None);
+        outbox.want(key(1), None, None);
         let messages = outbox.take_urgent();
         assert!(matches!(messages.as_slice(), [Message::Wants(_)]), "{messages:?}");
+    }
+
+    #[test]
+    fn a_want_carries_its_trace_until_the_stream_breaks() {
+        let mut outbox = Outbox::default();
+        let trace = |outbox: &mut Outbox| match outbox.take_urgent().as_slice() {
+            [Message::Wants(wants)] => wants.wants[0].trace.clone(),
+            other => panic!("{other:?}"),
+        };
+        outbox.want(key(1), None, Some("00-a-b-01".to_owned()));
+        assert_eq!(trace(&mut outbox), "00-a-b-01");
+        outbox.restart([(key(1), None)].into_iter());
+        assert_eq!(trace(&mut outbox), "", "a decision made again is no part of the download's beginning");
     }
 
     #[test]

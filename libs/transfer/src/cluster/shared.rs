@@ -129,9 +129,13 @@ impl Shared {
 
     pub(super) fn want(&self, wants: Vec<(ObjectKey, Option<u64>)>) {
         for (key, size) in wants {
-            if lock(&self.ledger).want(key, size) {
-                self.owe(&key, |outbox| outbox.want(key, size));
-            }
+            self.want_traced(key, size, None);
+        }
+    }
+
+    pub(super) fn want_traced(&self, key: ObjectKey, size: Option<u64>, trace: Option<String>) {
+        if lock(&self.ledger).want(key, size) {
+            self.owe(&key, |outbox| outbox.want(key, size, trace));
         }
     }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use darner_chassis::telemetry;
 use darner_lfs::ObjectKey;
 use darner_proto::v1;
 use tokio::sync::{mpsc, watch};
@@ -62,6 +63,8 @@ pub(super) struct Conductor {
     /// Refusals in a row that belong to a credential.
     refused: usize,
     anew: u32,
+    /// In the trace: until the scheduler has decided.
+    wanting: Option<tracing::Span>,
 }
 
 /// Starts the conductor of a download among the node's tasks.
@@ -86,7 +89,9 @@ impl Conductor {
         let plan = Plan::new(own, key, count, &partial.holding(), downloads.inner.limits);
         let orders = parts.cluster.orders(&key);
         let (ears, told) = mpsc::channel(QUEUE);
-        parts.cluster.want(vec![(key, partial.layout().size())]);
+        let want = tracing::info_span!(parent: &running.span, "want", oid = %key);
+        let trace = telemetry::sampled_traceparent_of(&want);
+        parts.cluster.want_traced(key, partial.layout().size(), trace);
         Self {
             key,
             plan,
@@ -106,6 +111,7 @@ impl Conductor {
             openings: 0,
             refused: 0,
             anew: 0,
+            wanting: Some(want),
             downloads,
             running,
         }
@@ -121,6 +127,26 @@ impl Conductor {
             self.step().await;
         }
         self.downloads.ended(&self.running);
+        self.close_spans().await;
+    }
+
+    /// Ends the spans from the inside out.
+    async fn close_spans(&mut self) {
+        if self.running.span.is_disabled() {
+            return;
+        }
+        self.wanting = None;
+        self.followers.shutdown().await;
+        self.fetches.shutdown().await;
+        for (id, bytes) in self.running.taken.by_parent() {
+            if let Some(parent) = self.parents.get(&id) {
+                parent.span.record("bytes", bytes);
+            }
+        }
+        self.parents.clear();
+        let running = Arc::clone(&self.running);
+        running.span.in_scope(|| ());
+        running.around.in_scope(|| ());
     }
 
     async fn gather(mut self, idle: Duration) {
@@ -147,7 +173,10 @@ impl Conductor {
                     self.fetched(fetched);
                 }
             }
-            Ok(()) = self.orders.changed() => self.reorder(),
+            Ok(()) = self.orders.changed() => {
+                self.wanting = None;
+                self.reorder();
+            }
             Some(opened) = self.reopening.join_next() => self.reopened(opened.ok()),
             () = tokio::time::sleep_until(wake) => {}
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use darner_chassis::grpc::TracedChannel;
+use darner_chassis::telemetry;
 use darner_lfs::ObjectKey;
 use darner_proto::v1;
 use darner_proto::v1::open_reply::Outcome;
@@ -14,6 +15,7 @@ use darner_proto::v1::seed_client::SeedClient;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::{Timing, Wanted};
 use crate::cluster::{Cluster, SeedAt};
@@ -40,6 +42,17 @@ pub enum OpenError {
     /// The store of this node cannot take it.
     #[error(transparent)]
     Store(Arc<darner_store::StoreError>),
+}
+
+impl OpenError {
+    /// For a trace: what went wrong, in a word or two.
+    const fn verdict(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused",
+            Self::NoSeed(_) => "no seed",
+            Self::Store(_) => "store",
+        }
+    }
 }
 
 /// A seed as its callers see it: over gRPC, or in this process while it acts as one.
@@ -167,11 +180,22 @@ impl Door {
         for object in &mut request.objects {
             object.begun = begun;
         }
+        let span = tracing::info_span!("authorise", verdict = tracing::field::Empty);
+        let opened = self.open_somewhere(&request, wanted).instrument(span.clone()).await;
+        span.record("verdict", opened.as_ref().map_or_else(OpenError::verdict, |_| "opened"));
+        opened
+    }
+
+    async fn open_somewhere(
+        &self,
+        request: &v1::OpenRequest,
+        wanted: &Wanted,
+    ) -> Result<v1::Opened, OpenError> {
         loop {
             let round = Instant::now();
             let mut words = "none is known".to_owned();
             for seed in self.cluster.seeds_for(&wanted.key) {
-                let said = self.ask(&seed, &request, &wanted.key).await;
+                let said = self.ask(&seed, request, &wanted.key).await;
                 if !matches!(said, Said::Unreachable(_)) {
                     *self.seedless() = None;
                 }
@@ -183,7 +207,7 @@ impl Door {
                 }
             }
             if self.is_alone() || self.seedless_since(round) >= self.timing.acting_after {
-                return self.open_acting(&request, &wanted.key, words).await;
+                return self.open_acting(request, &wanted.key, words).await;
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -275,14 +299,16 @@ impl Door {
         }
     }
 
-    /// The request for some objects, in this node's name.
+    /// The request for some objects, in this node's name. The reads it begins are told into the span it is made in.
     pub(super) fn request(&self, wanted: &[Wanted]) -> v1::OpenRequest {
+        let trace = telemetry::current_traceparent().unwrap_or_default();
         let object = |wanted: &Wanted| v1::OpenObject {
             key: Some(wanted.key.into()),
             size: wanted.size,
             credential: Some(wanted.credential.clone()),
             urgent: wanted.urgent,
             begun: false,
+            trace: trace.clone(),
         };
         v1::OpenRequest {
             taker: Some(self.cluster.introduction()),

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::future::ready;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use darner_lfs::ObjectKey;
@@ -15,6 +16,7 @@ use darner_proto::{convert, v1};
 use futures::{Stream, StreamExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::{Downloads, Wanted};
 
@@ -30,6 +32,8 @@ const BUNDLES_AT_ONCE: usize = 4;
 const KEPT_AT_ONCE: usize = 8;
 /// Big downloads of one prefetch at a time.
 const BIG_AT_ONCE: usize = 4;
+/// A client asks for the first ones itself within this time: they are then opened once, for it.
+const HEAD_START: Duration = Duration::from_millis(100);
 
 /// A running prefetch.
 #[derive(Debug)]
@@ -78,9 +82,9 @@ impl Drop for Expecting {
 }
 
 impl Downloads {
-    /// Fetches these objects in the background, as long as the handle lives.
+    /// Fetches these objects in the background, as long as the handle lives; in the trace of the current span.
     pub fn prefetch(&self, wanted: Vec<Wanted>) -> Prefetch {
-        let mut tasks = JoinSet::new();
+        let (mut tasks, span) = (JoinSet::new(), tracing::Span::current());
         let fresh = wanted.into_iter().filter(|wanted| !self.is_known(&wanted.key));
         let (small, mut big): (Vec<_>, Vec<_>) =
             fresh.partition(|wanted| wanted.size.is_some_and(|size| size <= u64::from(MIN_PIECE_BYTES)));
@@ -95,10 +99,11 @@ impl Downloads {
         for (address, wanted) in by_seed {
             for part in wanted.chunks(PER_OPEN) {
                 let expecting = self.expect(part);
-                tasks.spawn(self.clone().small(address.clone(), part.to_vec(), expecting));
+                let small = self.clone().small(address.clone(), part.to_vec(), expecting);
+                tasks.spawn(small.instrument(span.clone()));
             }
         }
-        tasks.spawn(self.clone().big(big));
+        tasks.spawn(self.clone().big(big).instrument(span));
         Prefetch { tasks }
     }
 
@@ -129,8 +134,12 @@ impl Downloads {
 
     async fn big(self, wanted: Vec<Wanted>) {
         let downloads = &self;
+        tokio::time::sleep(HEAD_START).await;
         futures::stream::iter(wanted)
             .for_each_concurrent(BIG_AT_ONCE, |wanted| async move {
+                if downloads.is_known(&wanted.key) {
+                    return;
+                }
                 match downloads.open(wanted).await {
                     // Without room on the disk nothing can be fetched ahead.
                     Ok(download) if download.partial().is_volatile() => {}

@@ -41,8 +41,8 @@ struct Telling {
     began: bool,
     ended: bool,
     referral: Vec<v1::NodeIdentity>,
-    // Lives as long as the link, so that its duration shows in a trace.
-    _span: Span,
+    // In a trace: from the first word to the last one that said something new.
+    span: Span,
 }
 
 impl PieceServer {
@@ -73,7 +73,7 @@ impl PieceServer {
             began: false,
             ended: false,
             referral,
-            _span: span,
+            span,
         };
         stream(futures::stream::try_unfold(telling, |mut telling| async move {
             let events = telling.next().await;
@@ -101,6 +101,7 @@ impl Telling {
 
     fn begin(&mut self) -> Vec<Event> {
         self.began = true;
+        self.span.in_scope(|| ());
         self.changes.borrow_and_update();
         self.told = self.partial.servable();
         let held = v1::Held {
@@ -139,6 +140,9 @@ impl Telling {
         if arrived.count() > 0 || under_way != self.told_under_way || events.is_empty() {
             let pieces = arrived.iter().collect();
             events.push(Event::Arrived(v1::Arrived { pieces, under_way: under_way.clone() }));
+        }
+        if arrived.count() > 0 || outcome.is_some() {
+            self.span.in_scope(|| ());
         }
         self.told = holding;
         self.told_under_way = under_way;

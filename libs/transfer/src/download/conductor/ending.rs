@@ -6,6 +6,7 @@ use darner_proto::v1;
 use darner_store::FinishError;
 use prost::Message as _;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::Conductor;
 use crate::download::{OpenError, Wanted};
@@ -153,10 +154,11 @@ impl Conductor {
         let downloads = self.downloads.clone();
         let begun = self.running.partial.holding().count() > 0;
         let pause = if self.reopened > 1 || stuck { REOPEN_PAUSE } else { Duration::ZERO };
-        self.reopening.spawn(async move {
+        let reopening = async move {
             tokio::time::sleep(pause).await;
             downloads.inner.door.open(&wanted, begun).await
-        });
+        };
+        self.reopening.spawn(reopening.instrument(self.running.span.clone()));
     }
 
     pub(super) fn reopened(&mut self, opened: Option<Result<v1::Opened, OpenError>>) {

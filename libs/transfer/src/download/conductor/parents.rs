@@ -73,7 +73,7 @@ impl Conductor {
         let Some(grant) = self.running.opened().grant.clone().map(Arc::new) else { return };
         let parts = &self.downloads.inner.parts;
         let peer = parts.links.peer(node);
-        let span = tracing::info_span!("parent", node = %node.id);
+        let span = tracing::info_span!("parent", node = %node.id, seed, bytes = tracing::field::Empty);
         let ear = (!self.is_alone()).then(|| Ear {
             events: self.ears.clone(),
             heard: Arc::new(AtomicU64::new(self.now_ms())),
