@@ -12,13 +12,14 @@ mod door;
 mod fetch;
 mod follow;
 mod prefetch;
+mod spans;
 mod taken;
 
 pub use door::{OpenError, Opener};
 pub use prefetch::Prefetch;
 pub use taken::Taken;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,6 +41,7 @@ use crate::plan::Limits;
 use crate::statements;
 use crate::trust::Trust;
 use door::Door;
+use spans::Spans;
 
 /// Bytes of an object kept in memory while the disk is full.
 const VOLATILE_WINDOW: u64 = 64 << 20;
@@ -117,6 +119,17 @@ struct Inner {
     door: Door,
     running: Mutex<HashMap<ObjectKey, Arc<Running>>>,
     expected: Mutex<HashMap<ObjectKey, watch::Receiver<bool>>>,
+    /// Objects somebody is asking a seed for: what is fetched ahead need not ask beside them.
+    opening: Mutex<HashSet<ObjectKey>>,
+}
+
+/// An object is being opened, as long as this lives.
+struct Opens<'a>(&'a Inner, ObjectKey);
+
+impl Drop for Opens<'_> {
+    fn drop(&mut self) {
+        self.0.opening().remove(&self.1);
+    }
 }
 
 /// One object being downloaded.
@@ -136,8 +149,7 @@ pub(crate) struct Running {
     head: AtomicU64,
     interest: Arc<()>,
     span: tracing::Span,
-    /// What it was begun in; in a trace it ends no earlier than the download.
-    around: tracing::Span,
+    spans: Spans,
 }
 
 /// A hold on a download: it goes on as long as somebody holds it (and a little longer).
@@ -151,8 +163,9 @@ impl Downloads {
     /// The downloads of a node made of these parts.
     pub fn new(parts: Parts, timing: Timing) -> Self {
         let door = Door::new(parts.cluster.clone(), timing);
-        let (running, expected) = (Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { parts, timing, limits: Limits::default(), door, running, expected }) }
+        let (running, expected, opening) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let limits = Limits::default();
+        Self { inner: Arc::new(Inner { parts, timing, limits, door, running, expected, opening }) }
     }
 
     /// Who reads the origin here while this node acts as a seed; without one it never acts.
@@ -169,8 +182,9 @@ impl Downloads {
         let is_big = wanted.size.is_some_and(|size| size > ALWAYS_TRACED);
         let span = tracing::info_span!("download", oid = %wanted.key, size = wanted.size, outcome = Empty, sample.force = is_big);
         let opening = async {
+            let _opening = self.inner.opens(wanted.key);
             let opened = self.inner.door.open(&wanted, begun).await?;
-            self.begin(&wanted, opened, (around, span.clone())).await
+            self.begin(&wanted, opened, (span.clone(), around)).await
         };
         opening.instrument(span.clone()).await
     }
@@ -206,7 +220,7 @@ impl Downloads {
         &self,
         wanted: &Wanted,
         opened: v1::Opened,
-        (around, span): (tracing::Span, tracing::Span),
+        (span, around): (tracing::Span, tracing::Span),
     ) -> Result<Download, OpenError> {
         let layout = match (convert::layout(opened.layout.as_ref()), wanted.size) {
             (Ok(layout), _) => layout,
@@ -238,6 +252,7 @@ impl Downloads {
             if let Some(joined) = telemetry::traceparent_of(&running.span) {
                 telemetry::link(&span, &joined);
             }
+            running.spans.keep(span, around);
             return Ok(Download::of(Arc::clone(running)));
         }
         if is_of_another_read(&opened, &partial) {
@@ -251,8 +266,9 @@ impl Downloads {
         let readings = Mutex::new(vec![reading_of(&opened)]);
         let upstreams = Mutex::new(vec![(partial.era(), opened.upstream.clone())]);
         let credentials = Mutex::new(vec![wanted.credential.clone()]);
-        let known_to = Running::new(partial, opened, span);
-        let running = Arc::new(Running { credentials, upstreams, readings, around, ..known_to });
+        let nobodys = Running::new(partial, opened, span.clone());
+        let running = Arc::new(Running { credentials, upstreams, readings, ..nobodys });
+        running.spans.keep(span, around);
         let download = Download::of(Arc::clone(&running));
         if running.partial.outcome().is_none() {
             known.insert(wanted.key, Arc::clone(&running));
@@ -278,6 +294,15 @@ impl Inner {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn opens(&self, key: ObjectKey) -> Opens<'_> {
+        self.opening().insert(key);
+        Opens(self, key)
+    }
+
+    fn opening(&self) -> MutexGuard<'_, HashSet<ObjectKey>> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn expected(&self) -> MutexGuard<'_, HashMap<ObjectKey, watch::Receiver<bool>>> {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -298,7 +323,7 @@ impl Running {
             head: AtomicU64::new(0),
             interest: Arc::new(()),
             span,
-            around: tracing::Span::none(),
+            spans: Spans::default(),
         }
     }
 

@@ -144,9 +144,7 @@ impl Conductor {
             }
         }
         self.parents.clear();
-        let running = Arc::clone(&self.running);
-        running.span.in_scope(|| ());
-        running.around.in_scope(|| ());
+        self.running.spans.close();
     }
 
     async fn gather(mut self, idle: Duration) {

@@ -117,6 +117,7 @@ impl Downloads {
     fn is_known(&self, key: &ObjectKey) -> bool {
         self.inner.parts.store.contains(key)
             || self.inner.running().contains_key(key)
+            || self.inner.opening().contains(key)
             || self.inner.expected().contains_key(key)
     }
 
