@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod crowd;
 pub mod http;
 pub mod lfs;
 pub mod liar;
