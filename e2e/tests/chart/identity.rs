@@ -32,7 +32,7 @@ fn every_part_joins_with_its_own_token_and_only_the_manager_has_the_key() -> any
     let objects = objects("1.34.4", &[])?;
     for (name, pod) in pods(&objects) {
         let mut mounted = secrets(pod);
-        mounted.retain(|secret| secret != "dragonfly-keys");
+        mounted.retain(|secret| !secret.ends_with("-keys"));
         let own = ROLES.iter().find(|(workload, _)| *workload == name).map(|(_, secret)| *secret);
         let expected = if name == "Deployment dragonfly-manager" { Some("dragonfly-authority") } else { own };
         assert_eq!(mounted, expected.into_iter().collect::<Vec<_>>(), "{name}");
@@ -51,6 +51,24 @@ fn every_part_joins_with_its_own_token_and_only_the_manager_has_the_key() -> any
 }
 
 #[test]
+fn what_seeds_sign_with_is_mounted_by_seeds_alone() -> anyhow::Result<()> {
+    for (name, pod) in pods(&objects("1.34.4", &[])?) {
+        let mut keys = secrets(pod);
+        keys.retain(|secret| secret.ends_with("-keys"));
+        let expected: &[&str] = match name.as_str() {
+            "DaemonSet dragonfly-dfdaemon" => &["dragonfly-keys"],
+            "StatefulSet dragonfly-seed-peer" => &["dragonfly-seed-keys"],
+            _ => &[],
+        };
+        assert_eq!(keys, expected, "{name}");
+    }
+    let both = objects("1.34.4", &["--set=keys.existingSecret=corp-keys"])?;
+    let both: Vec<String> = pods(&both).into_iter().flat_map(|(_, pod)| secrets(pod)).collect();
+    assert_eq!(both.iter().filter(|secret| *secret == "corp-keys").count(), 2, "one Secret may hold both");
+    Ok(())
+}
+
+#[test]
 fn the_secrets_are_made_once_by_the_hook_and_go_with_the_release() -> anyhow::Result<()> {
     let objects = objects("1.34.4", &[])?;
     let made = arguments(&objects, "dragonfly-make-keys")?;
@@ -64,7 +82,7 @@ fn the_secrets_are_made_once_by_the_hook_and_go_with_the_release() -> anyhow::Re
         assert!(made.iter().any(|made| made == word), "{word} in {made:?}");
     }
     let names = |more: &[&str]| {
-        let all = ["keys", "authority", "join-scheduler", "join-seed-peer", "join-dfdaemon"];
+        let all = ["keys", "seed-keys", "authority", "join-scheduler", "join-seed-peer", "join-dfdaemon"];
         json!(all.iter().chain(more).map(|name| format!("dragonfly-{name}")).collect::<Vec<_>>())
     };
     for (job, verbs, expected) in [
@@ -84,7 +102,7 @@ fn the_secrets_are_made_once_by_the_hook_and_go_with_the_release() -> anyhow::Re
 fn switched_off_nothing_of_it_is_left_but_its_removal() -> anyhow::Result<()> {
     let objects = objects("1.34.4", &["--set=mtls.enabled=false"])?;
     for (name, pod) in pods(&objects) {
-        assert!(secrets(pod).iter().all(|secret| secret == "dragonfly-keys"), "{name}");
+        assert!(secrets(pod).iter().all(|secret| secret.ends_with("-keys")), "{name}");
     }
     for part in ["manager", "scheduler", "seed-peer", "dfdaemon"] {
         let config = config(&objects, part)?;

@@ -20,6 +20,7 @@ const WRONG: &[Case] = &[
     (&["--set=resolve={forge}"], &["/resolve/0", "pattern"]),
     (&["--set=image.digest=abc"], &["/image/digest", "pattern"]),
     (&["--set=manager.replicas=2"], &["`manager.replicas`", "SQLite"]),
+    (&["--set=keys.existingSeedSecret=a"], &["`keys.existingSeedSecret`", "`keys.existingSecret`"]),
     (&["--set=mtls.enabled=maybe"], &["/mtls/enabled", "want boolean"]),
     (&["--set=mtls.lifetimeSeconds=5"], &["/mtls/lifetimeSeconds", "minimum"]),
     (&["--set=mtls.trustDomain=a/b"], &["/mtls/trustDomain", "pattern"]),

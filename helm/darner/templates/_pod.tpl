@@ -146,6 +146,11 @@ initContainers:
       - {name: data, mountPath: /var/lib/darner}
 {{- end -}}
 
+{{/* Apart from the daemons' keys: a machine may read every Secret of its pods, whole. */}}
+{{- define "darner.seedKeysSecret" -}}
+{{- .Values.keys.existingSeedSecret | default .Values.keys.existingSecret | default (include "darner.name" (list . "seed-keys")) -}}
+{{- end -}}
+
 {{- define "darner.keysSecret" -}}
 {{- .Values.keys.existingSecret | default (include "darner.name" (list . "keys")) -}}
 {{- end -}}

@@ -7,13 +7,13 @@ that is there only while it runs.
 {{- define "darner.secrets.hooks" -}}
 {{- $secrets := list -}}{{- $made := list -}}{{- $removed := list "--remove" -}}{{- $gone := list -}}
 {{- if not .Values.keys.existingSecret -}}
-{{- $secrets = append $secrets (include "darner.keysSecret" .) -}}
-{{- $made = append $made (printf "--secret=%s" (include "darner.keysSecret" .)) -}}
+{{- $names := list (include "darner.keysSecret" .) (include "darner.seedKeysSecret" .) -}}
+{{- $keys := list (printf "--secret=%s" (first $names)) (printf "--seed-secret=%s" (last $names)) -}}
+{{- $secrets = concat $secrets $names -}}{{- $made = concat $made $keys -}}
 {{- range $i := until (max 1 (int (include "darner.seeds" .)) | int) -}}
 {{- $made = append $made (printf "--seed=%s-%d" (include "darner.name" (list $ "seed-peer")) $i) -}}
 {{- end -}}
-{{- $removed = append $removed (printf "--secret=%s" (include "darner.keysSecret" .)) -}}
-{{- $gone = append $gone (include "darner.keysSecret" .) -}}
+{{- $removed = concat $removed $keys -}}{{- $gone = concat $gone $names -}}
 {{- end -}}
 {{- if not .Values.mtls.existingSecrets.authority -}}
 {{- $authority := list (printf "--authority=%s" (include "darner.identity.secret" (list . "authority"))) -}}

@@ -53,6 +53,16 @@ pub(super) async fn provide(
     Err(Failure::negative(format!("{what}: somebody else writes it all the time")))
 }
 
+/// What a Secret holds, as files; nothing where there is none.
+pub(super) async fn read(api: &Api, name: &str) -> Result<TempDir, Failure> {
+    let home =
+        tempfile::tempdir().map_err(|error| io("make a directory in", &std::env::temp_dir(), &error))?;
+    if let Some(secret) = api.look(&format!("Secret {name}"), &api.secrets(Some(name))).await? {
+        lay_out(&secret, home.path())?;
+    }
+    Ok(home)
+}
+
 /// Removes the Secret; one that is not there is as good.
 pub(super) async fn remove(api: &Api, name: &str) -> Outcome {
     api.remove(&format!("Secret {name}"), &api.secrets(Some(name))).await
