@@ -16,4 +16,5 @@ mod chart {
     mod restricted;
     mod rights;
     mod understood;
+    mod versions;
 }
