@@ -93,8 +93,7 @@ fn checked(
     clock: &Arc<dyn Clock>,
 ) -> Result<(Origin, Rules), StartError> {
     let mut mistakes = Vec::new();
-    let origin =
-        Origin::new(&origin_config(config, &config.upstreams), started.metrics.clone(), Arc::clone(clock));
+    let origin = Origin::new(&origin_config(config), started.metrics.clone(), Arc::clone(clock));
     let origin = origin.map_err(|words| mistakes.extend(words.0)).ok();
     let rules = Rules::new(config.proxy.as_ref()).map_err(|words| mistakes.push(words)).ok();
     if config.git.tls.cert.is_some() != config.git.tls.key.is_some() {
@@ -125,10 +124,10 @@ fn show_forges(started: &Started<Config>) {
     }));
 }
 
-/// How upstreams are reached under these entries.
-fn origin_config(config: &Config, upstreams: &[String]) -> OriginConfig {
+/// How upstreams are reached.
+fn origin_config(config: &Config) -> OriginConfig {
     OriginConfig {
-        upstreams: upstreams.to_vec(),
+        upstreams: config.upstreams.clone(),
         resolve: config.resolve.clone(),
         upstream_ca: config.upstream_ca.clone(),
         proxy: config.origin.proxy.clone(),

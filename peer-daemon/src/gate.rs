@@ -15,8 +15,8 @@ mod prefetch;
 mod relay;
 mod tunnel;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use darner_chassis::clock::Clock;
 use darner_chassis::metrics::{Kind, Metrics};
@@ -49,28 +49,6 @@ pub struct Switches {
     pub bypass: AtomicBool,
     /// Batches start no downloads ahead of their GETs.
     pub no_prefetch: AtomicBool,
-    /// The upstreams that are left of the node's own list; absent: all of them.
-    narrowed: RwLock<Option<Origin>>,
-    /// Grows with every change of it.
-    version: AtomicU64,
-}
-
-impl Switches {
-    /// Leaves only the upstreams `narrowed` allows; absent: all of the node's own list.
-    pub fn narrow(&self, narrowed: Option<Origin>) {
-        *self.narrowed.write().unwrap_or_else(PoisonError::into_inner) = narrowed;
-        self.version.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// A verdict formed under another version may be outdated.
-    fn version(&self) -> u64 {
-        self.version.load(Ordering::SeqCst)
-    }
-
-    fn allows(&self, scheme: &str, host: &str, port: u16) -> bool {
-        let narrowed = self.narrowed.read().unwrap_or_else(PoisonError::into_inner);
-        narrowed.as_ref().is_none_or(|left| left.allows(scheme, host, port))
-    }
 }
 
 /// The rooms a gate stands on.
@@ -214,13 +192,12 @@ impl Gate {
 
     /// Nothing of what is not (or no longer) listed is asked for, whatever the request is for.
     fn unlisted(&self, purpose: Purpose, url: &str, request: &Request<Incoming>) -> Response<Body> {
-        match purpose {
-            Purpose::Content(oid) => {
-                let ask = Ask::presented(ObjectKey::from(oid), url, request, self.clock.now_ms());
-                self.not_listed(&ask)
-            }
-            _ => relay::not_listed(url),
+        if let Purpose::Content(oid) = purpose {
+            let ask = Ask::presented(ObjectKey::from(oid), url, request, self.clock.now_ms());
+            return self.not_listed(&ask);
         }
+        self.metrics.authorization("not listed");
+        relay::not_listed(url)
     }
 
     async fn ticketed(
@@ -257,7 +234,7 @@ impl Gate {
     /// As [`Self::is_listed`] of the upgraded address, remembered by scheme and host: a ticket comes with every GET.
     fn is_still_listed(&self, url: &str) -> bool {
         let Some(site) = listed::site(url) else { return self.is_listed(&self.origin.upgrade(url)) };
-        let version = self.switches.version();
+        let version = self.origin.version();
         self.inner.listed.known(version, site).unwrap_or_else(|| {
             let is_listed = self.is_listed(&self.origin.upgrade(url));
             self.inner.listed.learn(version, site, is_listed);
@@ -279,9 +256,7 @@ impl Gate {
     fn is_listed(&self, url: &str) -> bool {
         url::Url::parse(url).is_ok_and(|url| {
             let port = url.port_or_known_default().unwrap_or_default();
-            url.host_str().is_some_and(|host| {
-                self.origin.allows(url.scheme(), host, port) && self.switches.allows(url.scheme(), host, port)
-            })
+            url.host_str().is_some_and(|host| self.origin.allows(url.scheme(), host, port))
         })
     }
 }

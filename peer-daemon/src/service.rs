@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use darner_chassis::metrics::Source;
+use darner_chassis::metrics::{Metrics, Source};
 use darner_lfs::ObjectKey;
+use darner_origin::Origin;
 use darner_proto::v1::daemon_server::Daemon;
 use darner_proto::{convert, v1};
 use darner_store::{Outcome, Store};
@@ -25,6 +26,10 @@ use crate::stories::Stories;
 pub struct Service {
     /// Who is in the cluster.
     pub cluster: Cluster,
+    /// Which upstreams are listed.
+    pub origin: Origin,
+    /// Counters.
+    pub metrics: Metrics,
     /// What is kept.
     pub store: Store,
     /// Where it is kept.
@@ -102,6 +107,10 @@ impl Daemon for Service {
         let key = key(request.key.as_ref())?;
         let credential =
             request.credential.ok_or_else(|| Status::invalid_argument("`credential` is missing"))?;
+        if let Err(error) = self.origin.check(&credential.url) {
+            self.metrics.authorization("not listed");
+            return Err(Status::permission_denied(error.to_string()));
+        }
         // Nobody outside can say that an upstream's Batch granted: that is proved like everything else.
         let credential = v1::Credential {
             upstream: darner_origin::provenance(&credential.url),

@@ -97,6 +97,11 @@ impl Wanted {
         kept(self.upstreams.as_deref(), own, upstream_name)
     }
 
+    /// Whether the operator named the upstreams to keep at all.
+    pub const fn narrows_upstreams(&self) -> bool {
+        self.upstreams.is_some()
+    }
+
     /// The public prefixes of a node that stay public.
     pub fn public(&self, own: &[String]) -> Vec<String> {
         kept(self.public.as_deref(), own, |entry| entry.trim_end_matches('/').to_owned())

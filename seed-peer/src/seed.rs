@@ -12,7 +12,7 @@ use darner_chassis::grpc;
 use darner_chassis::metrics::Role;
 use darner_origin::{Origin, OriginConfig};
 use darner_proto::v1::seed_server::SeedServer;
-use darner_seeding::{Parts, Seeding};
+use darner_seeding::{Parts, Reach, Seeding, narrow_upstreams};
 use darner_transfer::download::{Downloads, Timing};
 use darner_transfer::node::{self, Ground, Kind, Node, Reached, StartError};
 use darner_transfer::pieces::PieceServer;
@@ -70,8 +70,14 @@ pub async fn start(started: &Started<Config>) -> Result<Reached, StartError> {
         random: Arc::new(System),
         tasks: started.tasks.clone(),
     });
-    serve(started, (grpc, piece), &seeding, &node);
     let feed = node.attach(started, config.manager.clone());
+    let reach = Reach {
+        own: config.upstreams.clone(),
+        from_cluster: config.upstreams_from_cluster,
+        forges: config.forges,
+    };
+    started.tasks.spawn("feed upstreams", narrow_upstreams(origin.clone(), &feed, reach));
+    serve(started, (grpc, piece), &seeding, &node);
     if config.upstreams_from_cluster {
         started.tasks.spawn("cluster upstreams", darner_seeding::take_upstreams(origin, feed.clone()));
     }

@@ -171,7 +171,7 @@ impl Metrics {
         for reason in ["digest", "object"] {
             drop(contract.rejected.get_or_create(&ReasonLabels { reason }));
         }
-        for verdict in ["granted", "proved", "refused"] {
+        for verdict in ["granted", "proved", "refused", "not listed"] {
             drop(contract.verdicts.get_or_create(&VerdictLabels { verdict }));
         }
         registry.register(

@@ -38,6 +38,8 @@ pub(crate) struct AllowList {
     passages: HashSet<(Site, Site)>,
     overrides: HashMap<(String, u16), IpAddr>,
     connect_forges: bool,
+    /// What an operator left of all that; absent: everything.
+    left: Option<HashSet<Site>>,
 }
 
 impl AllowList {
@@ -96,14 +98,37 @@ impl AllowList {
         self.passages.insert((from.clone(), to.clone()));
     }
 
-    /// Whether the operator listed this upstream.
-    pub(crate) fn lists(&self, site: &Site) -> bool {
+    /// Leaves the sites of these entries, as far as they are here, and no others; absent: everything. An entry that
+    /// names no site leaves none.
+    pub(crate) fn leave(&mut self, entries: Option<&[String]>) {
+        let sites_of =
+            |entry: &String| entry.split("->").filter_map(|part| parse_entry(part.trim())).collect();
+        self.left = entries
+            .map(|entries| entries.iter().flat_map(|entry| -> Vec<Site> { sites_of(entry) }).collect());
+    }
+
+    /// The same is left here as there.
+    pub(crate) fn leave_as(&mut self, other: &Self) {
+        self.left.clone_from(&other.left);
+    }
+
+    fn is_left(&self, site: &Site) -> bool {
+        self.left.as_ref().is_none_or(|left| left.contains(site))
+    }
+
+    /// Whether this upstream is listed, be it left or not.
+    pub(crate) fn knows(&self, site: &Site) -> bool {
         self.sites.contains(site)
+    }
+
+    /// Whether the operator listed this upstream, and it is left.
+    pub(crate) fn lists(&self, site: &Site) -> bool {
+        self.knows(site) && self.is_left(site)
     }
 
     /// Whether the operator lets redirects of `from` reach `to`, wherever that is.
     pub(crate) fn has_passage(&self, from: &Site, to: &Site) -> bool {
-        self.passages.contains(&(from.clone(), to.clone()))
+        self.passages.contains(&(from.clone(), to.clone())) && self.is_left(to)
     }
 
     /// The address the operator gave for this host and port.
@@ -118,6 +143,7 @@ impl AllowList {
             && site.scheme == Scheme::Https
             && site.port == 443
             && FORGES.contains(&site.host.as_str())
+            && self.is_left(site)
     }
 
     /// `http://h/` on the default port is spoken over TLS where only `https://h` is listed.
@@ -255,5 +281,21 @@ mod tests {
         assert!(!list(&[]).is_forge(&site(22)));
         assert!(!AllowList::default().is_forge(&site(443)));
         assert!(!list(&[]).lists(&site(443)));
+    }
+
+    #[test]
+    fn what_is_not_left_is_neither_listed_nor_a_forge_nor_a_passage() {
+        let mut list = list(&["a.test", "b.test", "a.test -> http://c.test"]);
+        let site = |url: &str| Target::parse(url).unwrap().site;
+        let (a, b, c) = (site("https://a.test/"), site("https://b.test/"), site("http://c.test/"));
+        let github = site("https://github.com/");
+        list.leave(Some(&["https://a.test".to_owned(), "other.test".to_owned()]));
+        assert!(list.lists(&a) && !list.lists(&site("https://other.test/")), "it only takes away");
+        assert!(!list.lists(&b) && list.knows(&b));
+        assert!(!list.has_passage(&a, &c) && !list.is_forge(&github));
+        list.leave(Some(&["a.test -> http://c.test".to_owned(), "github.com".to_owned()]));
+        assert!(list.has_passage(&a, &c) && list.is_forge(&github) && !list.lists(&b));
+        list.leave(None);
+        assert!(list.lists(&b) && list.has_passage(&a, &c));
     }
 }

@@ -75,7 +75,7 @@ impl Dialer {
         if let Some(address) = rules.list.address_of(site) {
             // The operator wrote the address himself; but no redirect reaches inside a listed upstream by it.
             let inside =
-                trust == Trust::Public && rules.list.lists(site) && place(address.ip()) != Place::Public;
+                trust == Trust::Public && rules.list.knows(site) && place(address.ip()) != Place::Public;
             return if inside { Err(refused(site, place(address.ip()))) } else { Ok(vec![address]) };
         }
         if let Some(address) = site.literal() {

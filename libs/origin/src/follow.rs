@@ -81,6 +81,10 @@ fn next_trust(list: &AllowList, from: &Site, to: &Site) -> Result<Trust, OriginE
     if list.has_passage(from, to) || is_upgrade {
         return Ok(Trust::Listed);
     }
+    // What an operator took off the list is not reached by a detour either.
+    if list.knows(to) && !list.lists(to) {
+        return Err(AllowList::refusal(to));
+    }
     if to.scheme != Scheme::Https {
         return Err(OriginError::Redirect("it leads to another site in clear"));
     }

@@ -130,6 +130,24 @@ impl Origin {
         self.inner.ground.add(added)
     }
 
+    /// From now on only these of all upstreams (entries as in `upstreams`, forges included) are dialled; absent: all of
+    /// them. What is not configured is not dialled whatever stands here.
+    pub fn leave(&self, entries: Option<&[String]>) {
+        self.inner.ground.leave(entries);
+    }
+
+    /// Grows with every change of who may be dialled; what was found before it grew may be outdated.
+    pub fn version(&self) -> u64 {
+        self.inner.ground.version()
+    }
+
+    /// Whether a request to this address would be sent at all; an error says what to set.
+    pub fn check(&self, url: &str) -> Result<(), OriginError> {
+        let rules = self.inner.ground.now();
+        let target = rules.list.upgraded(Target::parse(url)?);
+        trust_of(&rules.list, &target.site).map(|_trust| ())
+    }
+
     /// Whether requests to this upstream are let through.
     pub fn allows(&self, scheme: &str, host: &str, port: u16) -> bool {
         let site = Scheme::parse(scheme).and_then(|scheme| Site::new(scheme, host, port));

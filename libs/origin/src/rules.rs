@@ -2,12 +2,14 @@
 //!
 //! Owns: the rules of the node's own configuration, and what the cluster adds to them. What is added never changes what the
 //! configuration says: a site it lists keeps its own certificates, and an added certificate counts for the sites it was
-//! added with and no others. Never: decides whether anything may be added; the node's own file does.
+//! added with and no others. What an operator takes away stays away until it is given back. Never: decides whether anything
+//! may be added; the node's own file does.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use rustls::ClientConfig;
 
@@ -55,17 +57,37 @@ pub(crate) struct Ground {
     own: Arc<Rules>,
     upstream_ca: Option<PathBuf>,
     now: RwLock<Arc<Rules>>,
+    /// Grows with every change of `now`, after it.
+    version: AtomicU64,
 }
 
 impl Ground {
     pub(crate) fn new(rules: Rules, upstream_ca: Option<PathBuf>) -> Self {
         let own = Arc::new(rules);
-        Self { upstream_ca, now: RwLock::new(own.clone()), own }
+        Self { upstream_ca, now: RwLock::new(own.clone()), own, version: AtomicU64::new(0) }
     }
 
     /// The rules in force.
     pub(crate) fn now(&self) -> Arc<Rules> {
         self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was found before this number grew may be outdated.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::SeqCst)
+    }
+
+    /// From now on only these of all sites are left; absent: all of them.
+    pub(crate) fn leave(&self, entries: Option<&[String]>) {
+        let mut now = self.writing();
+        let mut rules = Rules::clone(&now);
+        rules.list.leave(entries);
+        *now = Arc::new(rules);
+        self.version.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn writing(&self) -> RwLockWriteGuard<'_, Arc<Rules>> {
+        self.now.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on these are added, and nothing else is; the ones that are refused, by name, with the reason.
@@ -77,7 +99,10 @@ impl Ground {
                 refused.push((one.name.clone(), words));
             }
         }
-        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        let mut now = self.writing();
+        rules.list.leave_as(&now.list);
+        *now = Arc::new(rules);
+        self.version.fetch_add(1, Ordering::SeqCst);
         refused
     }
 
@@ -172,6 +197,22 @@ mod tests {
         assert!(
             ground.now().list.lists(&https("good.test")) && !ground.now().list.lists(&https("junk.test"))
         );
+    }
+
+    #[test]
+    fn what_is_taken_away_stays_away_whatever_is_added() {
+        let ground = ground(&["own.test", "other.test"]);
+        let before = ground.version();
+        ground.leave(Some(&["own.test".to_owned(), "https://a.test".to_owned()]));
+        assert!(ground.version() > before);
+        assert!(
+            ground.now().list.lists(&https("own.test")) && !ground.now().list.lists(&https("other.test"))
+        );
+        assert!(ground.add(&[added("a", "https://a.test"), added("b", "https://b.test")]).is_empty());
+        assert!(ground.now().list.lists(&https("a.test")) && !ground.now().list.lists(&https("b.test")));
+        assert_eq!(ground.add(&[added("c", "https://other.test")]).len(), 1, "it is the file's, left or not");
+        ground.leave(None);
+        assert!(ground.now().list.lists(&https("other.test")));
     }
 
     #[test]

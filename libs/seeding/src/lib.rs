@@ -18,6 +18,7 @@ mod credential;
 mod flight;
 mod lies;
 mod memory;
+mod narrowed;
 mod places;
 mod pour;
 mod proof;
@@ -31,4 +32,5 @@ mod verdict;
 mod window;
 
 pub use added::take_upstreams;
+pub use narrowed::{Reach, narrow_upstreams};
 pub use seeding::{Parts, Seeding};

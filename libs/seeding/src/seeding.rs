@@ -30,7 +30,7 @@ use crate::flight::{End, Flight, Phase, Standing, Waited};
 use crate::lies::Lies;
 use crate::memory::Memory;
 use crate::places::Places;
-use crate::proof::{Prover, Shown, later};
+use crate::proof::{Prover, Shown, later, refusal};
 use crate::run::{PATIENCE, Runner};
 use crate::statements::Scribe;
 use crate::survey::Surveyor;
@@ -155,6 +155,11 @@ impl Seeding {
         let Some(presented) = Presented::read(&key, object.credential.as_ref(), now_ms) else {
             return Decided::Refused(refused(400, "a credential is needed"));
         };
+        // What is stored needs no request to the upstream, but its word counts only while it is listed.
+        if let Err(error) = inner.parts.origin.check(&presented.url) {
+            inner.parts.metrics.authorization("not listed");
+            return Decided::Refused(refusal(&error));
+        }
         let caller = Caller { taker, presented: &presented, object, content_bytes };
         let deadline = Instant::now() + PATIENCE;
         let decided = tokio::time::timeout_at(deadline, inner.decide(key, &caller)).await;

@@ -1,18 +1,14 @@
 //! What a running daemon follows: the manager's feed and the membership.
 //!
 //! The feed narrows what the node's own configuration allows and never widens it, but for the upstreams that the node's
-//! own file lets the cluster add; a wish that cannot be met is logged
-//! and the last good state stays.
+//! own file lets the cluster add. Which upstreams are left is followed by `darner_seeding::narrow_upstreams`, the budget
+//! by the node.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use darner_chassis::clock::Clock;
-use darner_chassis::metrics::Metrics;
 use darner_chassis::settings::Host;
-use darner_origin::Origin;
-use darner_proto::v1;
 use darner_transfer::cluster::Cluster;
 use darner_transfer::feed::Feed;
 use darner_transfer::trust::Trust;
@@ -27,15 +23,13 @@ pub(super) struct Followed {
     pub(super) switches: Arc<Switches>,
     pub(super) proof: Arc<Proof>,
     pub(super) alone: Arc<AtomicBool>,
-    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Followed {
     /// Applies every configuration the manager pushes, beginning with the one kept on disk.
     pub(super) async fn follow(self, feed: Feed) {
-        let (mut pushed, mut added) = (feed.config(), feed.upstreams());
+        let mut pushed = feed.config();
         loop {
-            let all = self.all_upstreams(&added.borrow_and_update());
             let version = pushed.borrow_and_update().clone();
             let wanted = &version.wanted;
             let own = &self.own;
@@ -44,45 +38,12 @@ impl Followed {
             let alone = wanted.fallback_to_origin(own.fallback == Fallback::Origin);
             self.alone.store(alone, Ordering::Relaxed);
             self.proof.set_public(&wanted.public(&own.public));
-            self.narrow(&wanted.upstreams(&all), all.len());
             if version.version > 0 {
                 tracing::info!(version = version.version, "pushed configuration in force");
             }
-            let changed = tokio::select! {
-                changed = pushed.changed() => changed,
-                changed = added.changed() => changed,
-            };
-            if changed.is_err() {
+            if pushed.changed().await.is_err() {
                 return;
             }
-        }
-    }
-
-    /// The node's own upstreams, and those the cluster adds where the node's file lets it.
-    fn all_upstreams(&self, added: &v1::ClusterUpstreams) -> Vec<String> {
-        let mut all = self.own.upstreams.clone();
-        if self.own.upstreams_from_cluster {
-            let sites =
-                added.upstreams.iter().flat_map(|one| [&one.entry].into_iter().chain(&one.redirects_to));
-            all.extend(sites.cloned());
-        }
-        all
-    }
-
-    /// Leaves of `all` upstreams only these.
-    fn narrow(&self, upstreams: &[String], all: usize) {
-        if upstreams.len() == all {
-            self.switches.narrow(None);
-            return;
-        }
-        // Never dialled through: its allow-list alone is asked, so its counters count nothing.
-        match Origin::new(
-            &super::origin_config(&self.own, upstreams),
-            Metrics::new(),
-            Arc::clone(&self.clock),
-        ) {
-            Ok(narrowed) => self.switches.narrow(Some(narrowed)),
-            Err(words) => tracing::error!(%words, "the pushed `upstreams` cannot be read"),
         }
     }
 }

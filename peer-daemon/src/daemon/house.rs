@@ -10,7 +10,7 @@ use darner_chassis::sign::Signer;
 use darner_origin::Origin;
 use darner_proto::v1::daemon_server::DaemonServer;
 use darner_proto::v1::seed_server::SeedServer;
-use darner_seeding::Seeding;
+use darner_seeding::{Reach, Seeding, narrow_upstreams};
 use darner_transfer::download::{Downloads, Timing};
 use darner_transfer::feed::{Feed, Purged};
 use darner_transfer::node::Node;
@@ -84,6 +84,12 @@ impl House {
         let proof =
             Arc::new(Proof::new(store.clone(), prober, &config.public, seams, started.metrics.clone()));
         let feed = node.attach(started, config.manager.clone());
+        let reach = Reach {
+            own: config.upstreams.clone(),
+            from_cluster: config.upstreams_from_cluster,
+            forges: config.connects_to_forges(),
+        };
+        started.tasks.spawn("feed upstreams", narrow_upstreams(origin.clone(), &feed, reach));
         let (stories, switches) = (Arc::default(), Arc::default());
         Self { clock, origin, node, downloads, seeding, acting, alone, proof, stories, switches, feed }
     }
@@ -134,6 +140,8 @@ impl House {
         tasks.spawn("piece port", pieces.serve(piece, tasks.clone()));
         let service = Service {
             cluster: self.node.cluster.clone(),
+            origin: self.origin.clone(),
+            metrics: started.metrics.clone(),
             store: self.node.store.clone(),
             root: self.node.data.clone(),
             downloads: self.downloads.clone(),
@@ -172,7 +180,6 @@ impl House {
             switches: self.switches,
             proof: self.proof,
             alone: self.alone,
-            clock: self.clock,
         };
         tasks.spawn("feed switches", followed.follow(self.feed));
     }

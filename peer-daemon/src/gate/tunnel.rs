@@ -21,14 +21,10 @@ const IDLE_TICKS: u32 = 10;
 
 impl Gate {
     pub(super) async fn tunnel(&self, host: &str, port: u16, request: Request<Incoming>) -> Response<Body> {
-        let opened = if self.switches.allows("https", host, port) {
-            self.origin.tunnel(host, port).await
-        } else {
-            Err(OriginError::NotAllowed { upstream: format!("https://{host}:{port}") })
-        };
-        let mut upstream = match opened {
+        let mut upstream = match self.origin.tunnel(host, port).await {
             Ok(upstream) => upstream,
             Err(error @ OriginError::NotAllowed { .. }) => {
+                self.metrics.authorization("not listed");
                 return reply::closing(
                     StatusCode::FORBIDDEN,
                     &format!("CONNECT {host}:{port} is refused: {error}"),
