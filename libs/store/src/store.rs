@@ -30,6 +30,7 @@ use crate::error::StoreError;
 use crate::guard::lock;
 use crate::index::Write;
 use crate::journal::Keep;
+use crate::ledger::Charge;
 use crate::partial::Partial;
 use crate::partial::growing::Shared;
 use crate::partial::growth::Growth;
@@ -205,6 +206,18 @@ impl Store {
     /// Changes of the inventory from now on. A receiver that lagged reads the inventory again.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.room.changes.subscribe()
+    }
+
+    /// Sets the budget of bytes: `wanted` of the configured one, and never more. What is over it is evicted at once; true
+    /// when it all went, false when something in use is left over (ask again).
+    pub async fn limit(&self, wanted: impl FnOnce(u64) -> u64 + Send + 'static) -> bool {
+        let room = Arc::clone(&self.room);
+        let limited = blocking(move || {
+            room.limit(wanted);
+            let fits = lock(&room.shelves).ledger.fits(Charge::default());
+            Ok(fits)
+        });
+        limited.await.unwrap_or(false)
     }
 
     /// How full it is.

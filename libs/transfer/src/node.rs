@@ -6,6 +6,7 @@
 //! absent (I8).
 //! Called by: the wiring of a service. After a crash: id and keys are the ones kept in the data directory.
 
+mod budget;
 pub mod config;
 mod error;
 mod identity;
@@ -150,7 +151,7 @@ impl Node {
         }
     }
 
-    /// Starts what a node does unasked: it honours purges (`forget` is told what was purged, once it is gone), tells the
+    /// Starts what a node does unasked: it keeps to the operator's budget, honours purges (`forget` is told what was purged, once it is gone), tells the
     /// schedulers how busy it is (`downloads` counts), and reads what is stored again.
     pub fn keep<D, F>(&self, feed: Feed, tasks: &Tasks, downloads: D, forget: F)
     where
@@ -158,6 +159,7 @@ impl Node {
         F: Fn(&Purged) + Send + 'static,
     {
         tasks.spawn("zone", follow_zone(feed.zone(), self.cluster.clone()));
+        tasks.spawn("feed budget", budget::follow(feed.config(), self.store.clone()));
         tasks.spawn("feed purges", feed.purge(self.store.clone(), forget));
         tasks.spawn("load", report::load(self.cluster.clone(), self.store.clone(), downloads));
         tasks.spawn("scrub", scrubbing::scrub(self.store.clone()));

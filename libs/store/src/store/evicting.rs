@@ -50,6 +50,13 @@ impl Room {
         }
     }
 
+    /// Sets the budget to `wanted` of the configured bytes and evicts down to it. Blocks on the removal of files.
+    pub(super) fn limit(&self, wanted: impl FnOnce(u64) -> u64) {
+        let bytes = wanted(self.own.bytes).min(self.own.bytes);
+        lock(&self.shelves).ledger.set_limits(Charge { bytes, ..self.own });
+        self.settle();
+    }
+
     /// Evicts until what is held lies within the budget.
     pub(crate) fn settle(&self) {
         loop {

@@ -60,10 +60,11 @@ impl Room {
         hold_pending(&mut shelves, &places, &finished, &recorded, &unfinished);
         hold_partials(&mut shelves, &places, &unfinished);
         let limits = Self::default_limits(&places, shelves.ledger.taken());
-        shelves.ledger.set_limits(Charge {
+        let own = Charge {
             bytes: config.budget_bytes.unwrap_or(limits.bytes),
             inodes: config.budget_inodes.unwrap_or(limits.inodes),
-        });
+        };
+        shelves.ledger.set_limits(own);
         let room = Arc::new(Self {
             places,
             reader: Reader::new(),
@@ -71,6 +72,7 @@ impl Room {
             changes: broadcast::Sender::new(CHANGES_KEPT),
             now: config.now,
             floor_bytes: config.free_floor_bytes,
+            own,
             puts: Puts::default(),
             index,
             _lock: lock,

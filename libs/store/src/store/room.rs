@@ -22,6 +22,7 @@ use crate::disk::read::Reader;
 use crate::disk::stamp::Stamp;
 use crate::guard::lock;
 use crate::index::{Index, Write};
+use crate::ledger::Charge;
 use crate::partial::growth::MAX_UPSTREAMS;
 use crate::record::{Change, Record};
 use crate::shelves::{Held, Pending, Shelves, What};
@@ -39,6 +40,8 @@ pub(crate) struct Room {
     pub(super) changes: broadcast::Sender<Change>,
     pub(super) now: Now,
     pub(super) floor_bytes: u64,
+    /// The budget of the configuration, which no later wish exceeds.
+    pub(super) own: Charge,
     pub(super) puts: Puts,
     // Dropped in this order: the last commit is made while the directory is still locked.
     pub(super) index: Index,
