@@ -1,7 +1,8 @@
 //! The words of the Dragonfly documents, accepted as they stand there.
 //!
-//! `proxies[].regx` and `defaultFilter` decide swarm or pass-through and the key of a URL; they are never an
-//! allow-list. `insecure: true` is accepted, warned about once and weakens nothing.
+//! `proxies[].regx` decide swarm or pass-through; they are never an allow-list. `insecure: true` is accepted, warned
+//! about once and weakens nothing. `defaultFilter` is accepted and without effect: there it keeps signatures out of the
+//! name of a file; here an object is named by its own digest, and what has none is not shared.
 
 use regex::RegexSet;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Proxy {
-    /// Query keys that do not belong to the identity of a URL: `A&B&C` or a list.
+    /// Accepted and without effect, `A&B&C` or a list: no query key belongs to the name of an object here.
     #[serde(deserialize_with = "text_or_list")]
     pub default_filter: Vec<String>,
     /// Accepted; upstreams are verified whatever stands here.
@@ -78,7 +79,6 @@ pub struct Rule {
 pub struct Rules {
     /// Absent without the vocabulary: then every object goes through the swarm.
     swarm: Option<(RegexSet, Vec<bool>)>,
-    filter: Vec<String>,
 }
 
 impl Rules {
@@ -92,7 +92,7 @@ impl Rules {
             .map_err(|error| format!("`proxy.proxies`: {error}"))?;
         let direct = proxy.proxies.iter().map(|rule| rule.direct).collect();
         let swarm = (!proxy.proxies.is_empty()).then_some((set, direct));
-        Ok(Self { swarm, filter: proxy.default_filter.clone() })
+        Ok(Self { swarm })
     }
 
     /// Whether content at this URL goes through the swarm. The first rule that matches decides; without any rules
@@ -101,11 +101,6 @@ impl Rules {
         let Some((set, direct)) = &self.swarm else { return true };
         let first = set.matches(url).iter().next();
         first.is_some_and(|at| direct.get(at) == Some(&false))
-    }
-
-    /// Query keys that do not belong to the identity of a URL.
-    pub fn filter(&self) -> &[String] {
-        &self.filter
     }
 }
 
