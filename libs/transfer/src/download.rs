@@ -20,7 +20,7 @@ pub use prefetch::Prefetch;
 pub use taken::Taken;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -147,6 +147,8 @@ pub(crate) struct Running {
     openings: AtomicU64,
     taken: Taken,
     head: AtomicU64,
+    /// The disk filled up under it.
+    no_room: AtomicBool,
     interest: Arc<()>,
     span: tracing::Span,
     spans: Spans,
@@ -281,11 +283,12 @@ impl Downloads {
     /// Forgets a download that ended, unless another one took its place.
     fn ended(&self, running: &Arc<Running>) {
         let mut known = self.inner.running();
+        // What took its place wants orders of its own.
         if known.get(&running.key).is_some_and(|other| Arc::ptr_eq(other, running)) {
             known.remove(&running.key);
+            drop(known);
+            self.inner.parts.cluster.forget(&running.key);
         }
-        drop(known);
-        self.inner.parts.cluster.forget(&running.key);
     }
 }
 
@@ -321,6 +324,7 @@ impl Running {
             openings: AtomicU64::new(0),
             taken: Taken::default(),
             head: AtomicU64::new(0),
+            no_room: AtomicBool::new(false),
             interest: Arc::new(()),
             span,
             spans: Spans::default(),

@@ -15,6 +15,7 @@ use std::time::Duration;
 use darner_chassis::telemetry;
 use darner_lfs::ObjectKey;
 use darner_proto::v1;
+use darner_store::WriteError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -152,6 +153,10 @@ impl Conductor {
         self.introduce(&opened);
         self.reorder();
         while !self.plan.is_complete() && self.running.partial.outcome().is_none() {
+            // Who gathers goes on in memory by himself.
+            if self.running.no_room.load(Ordering::Relaxed) {
+                break;
+            }
             self.assign();
             if self.fetches.is_empty() && self.progressed.elapsed() >= idle {
                 break;
@@ -258,6 +263,10 @@ impl Conductor {
                 tracing::debug!(key = %self.key, parent, piece, words, "a piece did not come");
                 self.plan.failed(piece, &parent, Failure::Stalled, now);
                 self.trouble(&parent, v1::TroubleKind::Stalled);
+            }
+            Err(Miss::Store(WriteError::Full)) => {
+                self.plan.put_back(piece);
+                self.running.no_room.store(true, Ordering::Relaxed);
             }
             Err(Miss::Store(error)) => {
                 tracing::debug!(key = %self.key, piece, %error, "a piece could not be written");

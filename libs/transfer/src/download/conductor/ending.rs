@@ -1,5 +1,6 @@
 //! How a download ends: whole and hashed, unwanted, or given up; and how it finds parents again before that.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use darner_proto::v1;
@@ -44,6 +45,10 @@ impl Conductor {
         if self.running.partial.outcome().is_some() {
             return true;
         }
+        if self.running.no_room.load(Ordering::Relaxed) {
+            self.leave_the_disk().await;
+            return true;
+        }
         if self.plan.is_complete() && self.running.partial.is_whole() {
             return self.finish().await;
         }
@@ -81,12 +86,24 @@ impl Conductor {
                 self.blame_for_the_whole();
                 self.anew >= MAX_ANEW
             }
+            Ok(Err(FinishError::Io(error))) if is_full(&error) => {
+                self.leave_the_disk().await;
+                true
+            }
             Ok(Err(error)) => {
                 self.running.partial.fail(&error.to_string());
                 true
             }
             Err(_panicked) => true,
         }
+    }
+
+    /// The disk filled up in the middle: what is here gives its room back, so that the callers, who come again, are not
+    /// led to it. There is none for the whole, so they get it through memory.
+    async fn leave_the_disk(&self) {
+        tracing::warn!(key = %self.key, "the disk filled up: the object begins anew, in memory");
+        self.downloads.inner.parts.store.purge(&self.key).await;
+        self.running.partial.fail("the disk is full");
     }
 
     /// Through whom the object came, if it is what its id says.
@@ -191,6 +208,10 @@ impl Conductor {
             self.running.partial.fail(&error.to_string());
         }
     }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 /// Whether the same credential would be refused again; 0 is an origin that could not be reached.
