@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::{http, wait};
+use crate::{apart, http, wait};
 
 /// What `darner up` is told.
 #[derive(Debug, Clone)]
@@ -27,11 +27,13 @@ pub struct Options {
     pub upstreams: Vec<String>,
     /// Anything else, as it is.
     pub more: Vec<String>,
+    /// What to mount for its eyes only (see `apart`), as a script; `$HOME_OF` is the data directory.
+    pub apart: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { peers: 1, seeds: 1, data: None, upstreams: Vec::new(), more: Vec::new() }
+        Self { peers: 1, seeds: 1, data: None, upstreams: Vec::new(), more: Vec::new(), apart: None }
     }
 }
 
@@ -137,7 +139,7 @@ impl Cluster {
         };
         let data = options.data.clone().or_else(|| owned.as_ref().map(|owned| owned.path().to_owned()));
         let data = data.context("a data directory")?;
-        let mut command = Command::new(program("darner")?);
+        let mut command = command(options, &data)?;
         command.args(["up", "--json", "--port", "0", "--data"]).arg(&data);
         command.args(["--peers", &options.peers.to_string(), "--seeds", &options.seeds.to_string()]);
         for upstream in &options.upstreams {
@@ -228,6 +230,16 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// `darner`, in a namespace of its own where that is wanted.
+fn command(options: &Options, data: &Path) -> anyhow::Result<Command> {
+    let Some(script) = &options.apart else { return Ok(Command::new(program("darner")?)) };
+    let words = apart::command(script);
+    let (first, rest) = words.split_first().context("a command")?;
+    let mut command = Command::new(first);
+    command.args(rest).arg(program("darner")?).env("HOME_OF", data);
+    Ok(command)
 }
 
 /// Sends a signal to one process.

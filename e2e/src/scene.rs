@@ -50,13 +50,15 @@ pub struct Plan {
     pub access: Access,
     /// How the cluster is started; upstreams, names and trust are added.
     pub options: Options,
+    /// Further names the origin is listed under, in clear text; who has them answered is the test's business.
+    pub names: Vec<String>,
 }
 
 impl Plan {
     /// A public repository with these objects and so many daemons.
     pub fn new(peers: usize, sizes: &[u64]) -> Self {
         let options = Options { peers, ..Options::default() };
-        Self { sizes: sizes.to_vec(), access: Access::default(), options }
+        Self { sizes: sizes.to_vec(), access: Access::default(), options, names: Vec::new() }
     }
 }
 
@@ -86,6 +88,9 @@ impl Scene {
         let planted = plant(&origin, REPOSITORY, plan.access, &plan.sizes)?;
         let mut options = plan.options;
         allow(&mut options, &origin)?;
+        let ports = [origin.at().forge.port(), origin.at().content.port()];
+        let named = |name: &String| ports.map(|port| format!("http://{name}:{port}"));
+        options.upstreams.extend(plan.names.iter().flat_map(named));
         let cluster = Cluster::start(&options).await?;
         Ok(Self { origin, cluster, planted, options, authorization, _data: data })
     }

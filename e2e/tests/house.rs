@@ -5,7 +5,10 @@ mod house {
     mod attacks;
     mod bad_input;
     mod contract;
+    mod full_disk;
+    mod moving_names;
     mod mtls;
+    mod operator;
     mod printed_lines;
     mod promise_disk;
     mod promise_failure;
