@@ -165,9 +165,9 @@ impl Proof {
     /// The object that a credential opened may have ended meanwhile: then it counts, or is forgotten.
     pub fn settle(&self, key: &ObjectKey, credential: &v1::Credential) {
         let name = name_of(key, credential);
-        if let Some(expires_ms) = self.opened.settled(&name) {
+        self.opened.settle(&name, |expires_ms| {
             self.verdicts.remember(name, expires_ms, self.clock.now_ms());
-        }
+        });
     }
 
     /// Something was purged: whoever was believed about it is proved anew.

@@ -1,7 +1,8 @@
 //! Credentials that opened an object which was not confirmed then.
 //!
 //! Owns: who counts as proved once the object has ended well, and with which partial. Looked at when the credential is
-//! shown again, which may be before whoever waits for the end has run. Never: believes anybody of an object that was begun anew.
+//! shown again, which may be before whoever waits for the end has run. Never: believes anybody of an object that was begun
+//! anew. Lock order: this before the verdicts.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -32,15 +33,16 @@ impl OpenedEarly {
         }
     }
 
-    /// When the credential ends, if its object has ended well in the meantime.
-    pub(super) fn settled(&self, name: &Name) -> Option<u64> {
+    /// If the credential's object has ended in the meantime: forgotten here, after `believe` was told when the credential
+    /// ends, where it ended well. Two may look at once: neither finds it neither here nor believed.
+    pub(super) fn settle(&self, name: &Name, believe: impl FnOnce(u64)) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let (partial, era, expires_ms) = waiting.get(name)?;
-        let outcome = partial.outcome()?;
-        let well = matches!(outcome, Outcome::Finished(_) | Outcome::Confirmed) && partial.era() == *era;
-        let expires_ms = *expires_ms;
+        let Some((partial, era, expires_ms)) = waiting.get(name) else { return };
+        let Some(outcome) = partial.outcome() else { return };
+        if matches!(outcome, Outcome::Finished(_) | Outcome::Confirmed) && partial.era() == *era {
+            believe(*expires_ms);
+        }
         waiting.remove(name);
-        well.then_some(expires_ms)
     }
 
     /// Nobody is believed any more.
