@@ -73,6 +73,8 @@ pub struct Parts {
 pub struct Timing {
     /// A parent that is silent for this long is given up.
     pub stall: Duration,
+    /// How long a piece is left to the node that is to take it from the seed for the others.
+    pub grace: Duration,
     /// Without any seed for this long, a daemon acts as one.
     pub acting_after: Duration,
     /// A download that gets no byte for this long, whatever was tried, fails.
@@ -85,6 +87,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             stall: Duration::from_secs(2),
+            grace: Duration::from_millis(60),
             acting_after: Duration::from_secs(5),
             give_up: Duration::from_mins(1),
             linger: Duration::from_secs(10),
@@ -166,7 +169,8 @@ impl Downloads {
     pub fn new(parts: Parts, timing: Timing) -> Self {
         let door = Door::new(parts.cluster.clone(), timing);
         let (running, expected, opening) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let limits = Limits::default();
+        let grace_ms = u64::try_from(timing.grace.as_millis()).unwrap_or(u64::MAX);
+        let limits = Limits { grace_ms, ..Limits::default() };
         Self { inner: Arc::new(Inner { parts, timing, limits, door, running, expected, opening }) }
     }
 

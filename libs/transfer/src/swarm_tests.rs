@@ -75,11 +75,24 @@ async fn the_last_byte_is_not_answered_before_the_object_is_confirmed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn daemons_take_from_each_other_and_the_seed_gives_about_one_copy() {
     let stage = Stage::new(8 << 20).await;
-    let (a, b, c) = (stage.daemon("a").await, stage.daemon("b").await, stage.daemon("c").await);
+    let names = ["a", "b", "c"];
+    let [a, b, c] = names.map(|name| stage.patient_daemon(name));
+    let (a, b, c) = (a.await, b.await, c.await);
     for node in [&a, &b, &c] {
         stage.seed.introduce(&node.identity);
     }
     let downloads = [a.open().await.unwrap(), b.open().await.unwrap(), c.open().await.unwrap()];
+    // Who was asked for the object before it had begun it is introduced again, as a living seed does.
+    let follow_each_other = async {
+        for node in [&a, &b, &c] {
+            let others = names.map(|name| if name == node.identity.id { "seed" } else { name });
+            while !node.links.watches(&others) {
+                node.open().await.unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, follow_each_other).await.expect("all follow one another");
     stage.seed.feed_slowly().await;
     let mut from_seed = 0;
     for download in &downloads {

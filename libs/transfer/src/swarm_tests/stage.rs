@@ -1,7 +1,7 @@
 //! The stage of the swarm tests: a stand-in seed over real gRPC and the real piece link, daemons with real stores,
 //! and links with faults.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -131,6 +131,27 @@ impl Stage {
     }
 
     pub(super) async fn daemon(&self, id: &str) -> Daemon {
+        let timing = Timing {
+            stall: Duration::from_millis(700),
+            acting_after: Duration::from_millis(500),
+            give_up: Duration::from_secs(10),
+            linger: Duration::from_millis(50),
+            ..Timing::default()
+        };
+        self.daemon_with(id, timing).await
+    }
+
+    /// A daemon that waits for the others as long as it takes: whom it takes from is then no question of time.
+    pub(super) async fn patient_daemon(&self, id: &str) -> Daemon {
+        let long = Duration::from_mins(2);
+        self.daemon_with(
+            id,
+            Timing { stall: long, grace: long, give_up: long, linger: long, ..Timing::default() },
+        )
+        .await
+    }
+
+    async fn daemon_with(&self, id: &str, timing: Timing) -> Daemon {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(StoreConfig::at(dir.path())).await.unwrap();
         self.dirs.lock().unwrap().push(dir);
@@ -157,12 +178,6 @@ impl Stage {
             metrics: metrics.clone(),
             clock: Arc::new(System),
             tasks: tasks.clone(),
-        };
-        let timing = Timing {
-            stall: Duration::from_millis(700),
-            acting_after: Duration::from_millis(500),
-            give_up: Duration::from_secs(10),
-            linger: Duration::from_millis(50),
         };
         let downloads = Downloads::new(parts, timing);
         Daemon { identity, downloads, links, metrics, tasks, store, wanted: self.wanted() }
@@ -337,6 +352,8 @@ pub(super) struct FaultyLinks {
     inner: HttpLinks,
     faults: Mutex<HashMap<String, Fault>>,
     asked: Arc<Mutex<HashMap<String, u64>>>,
+    /// Who is followed since when he had the object.
+    watched: Arc<Mutex<HashSet<String>>>,
 }
 
 #[derive(Debug)]
@@ -345,15 +362,21 @@ struct FaultyPeer {
     inner: Arc<dyn Peer>,
     fault: Option<Fault>,
     asked: Arc<Mutex<HashMap<String, u64>>>,
+    watched: Arc<Mutex<HashSet<String>>>,
 }
 
 impl FaultyLinks {
     fn new(inner: HttpLinks) -> Self {
-        Self { inner, faults: Mutex::default(), asked: Arc::default() }
+        Self { inner, faults: Mutex::default(), asked: Arc::default(), watched: Arc::default() }
     }
 
     pub(super) fn set(&self, peer: &str, fault: Fault) {
         self.faults.lock().unwrap().insert(peer.to_owned(), fault);
+    }
+
+    pub(super) fn watches(&self, peers: &[&str]) -> bool {
+        let watched = self.watched.lock().unwrap();
+        peers.iter().all(|peer| watched.contains(*peer))
     }
 
     pub(super) fn asked(&self, peer: &str) -> u64 {
@@ -364,7 +387,8 @@ impl FaultyLinks {
 impl Links for FaultyLinks {
     fn peer(&self, node: &v1::NodeIdentity) -> Arc<dyn Peer> {
         let (name, fault) = (node.id.clone(), self.faults.lock().unwrap().get(&node.id).copied());
-        Arc::new(FaultyPeer { name, inner: self.inner.peer(node), fault, asked: Arc::clone(&self.asked) })
+        let (inner, asked, watched) = (self.inner.peer(node), self.asked.clone(), self.watched.clone());
+        Arc::new(FaultyPeer { name, inner, fault, asked, watched })
     }
 }
 
@@ -391,6 +415,7 @@ impl Peer for FaultyPeer {
 
     async fn watch(&self, key: ObjectKey, grant: Arc<v1::Grant>) -> Result<Events, LinkError> {
         let events = self.inner.watch(key, grant).await?;
+        self.watched.lock().unwrap().insert(self.name.clone());
         match self.fault {
             Some(Fault::Freeze) => Ok(Box::pin(events.take(3).chain(futures::stream::pending()))),
             _ => Ok(events),
