@@ -2,7 +2,8 @@
 //!
 //! One daemon per object (rendezvous over the last known daemons) reads the origin; the others ask it over the same
 //! `Seed` service a seed serves. It refuses while it can reach a seed itself, so that a node with a broken line to the
-//! seeds does not start a second read, and always where the operator says `fallback: fail`.
+//! seeds does not start a second read, while it has only just started and may still be told who the seeds are, and always
+//! where the operator says `fallback: fail`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,6 +73,9 @@ impl Acting {
 
     async fn check_needed(&self) -> Result<(), Status> {
         self.check_allowed()?;
+        if self.cluster.is_settling() {
+            return Err(Status::unavailable("this node has just started and does not know the seeds yet"));
+        }
         if self.reaches_a_seed().await {
             return Err(Status::unavailable("a seed can be reached from here: ask it"));
         }

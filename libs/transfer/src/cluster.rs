@@ -197,6 +197,12 @@ impl Cluster {
         self.shared.is_joined()
     }
 
+    /// Whether this node has only just started and may still be told who the seeds are: what it knows of them proves
+    /// nothing yet. Ends by itself, with every scheduler silent, too.
+    pub fn is_settling(&self) -> bool {
+        self.shared.is_settling()
+    }
+
     /// How many schedulers have welcomed this node.
     pub fn connected(&self) -> usize {
         self.schedulers().iter().filter(|(_, connected)| *connected).count()

@@ -3,17 +3,25 @@
 //! No task of its own; every lock is held for one step and never over an await.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use darner_chassis::tls::Wire;
 use darner_lfs::{ObjectKey, rendezvous};
 use darner_proto::v1;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::ledger::{LIMIT, Ledger};
 use super::outbox::Outbox;
 use super::views::Views;
 use super::{ClusterConfig, Membership, Parents, disk};
+
+/// A node that nobody has told who its seeds are takes its word for none for this long at least, and as long as a scheduler
+/// has not been asked to an end.
+const SETTLING: Duration = Duration::from_secs(5);
+/// After this long it goes by what it knows, whoever may still be asked: a scheduler that accepts and says nothing must
+/// stop no download.
+const SETTLED: Duration = Duration::from_secs(15);
 
 /// What the handle and the streams share.
 #[derive(Debug)]
@@ -25,6 +33,7 @@ pub(super) struct Shared {
     pub(super) ledger: Mutex<Ledger>,
     /// Where this node stands now: what it said at first, until the cluster knows better.
     pub(super) zone: watch::Sender<String>,
+    started: Instant,
 }
 
 /// What is owed to one scheduler.
@@ -62,6 +71,7 @@ impl Shared {
             membership: watch::Sender::new(Arc::new(kept)),
             ledger: Mutex::new(Ledger::new(LIMIT)),
             zone: watch::Sender::new(config.identity.zone.clone()),
+            started: Instant::now(),
             config,
         })
     }
@@ -104,6 +114,16 @@ impl Shared {
 
     pub(super) fn is_joined(&self) -> bool {
         self.links.is_empty() || lock(&self.views).informed()
+    }
+
+    /// Whether this node has only just started, and who its seeds are may still be told.
+    pub(super) fn is_settling(&self) -> bool {
+        let age = self.started.elapsed();
+        if self.links.is_empty() || age >= SETTLED {
+            return false;
+        }
+        let views = lock(&self.views);
+        !views.informed() && (age < SETTLING || views.is_asking())
     }
 
     /// The one scheduler that knows about this key.

@@ -30,6 +30,8 @@ struct View {
     connected: bool,
     stale_welcomes: u32,
     said: Option<Membership>,
+    /// A stream to it has ended, however: it was asked, and did not tell.
+    failed: bool,
 }
 
 impl Views {
@@ -47,7 +49,7 @@ impl Views {
             view.stale_welcomes += 1;
             return false;
         }
-        *view = View { epoch, connected: true, stale_welcomes: 0, said: None };
+        *view = View { epoch, connected: true, stale_welcomes: 0, said: None, failed: view.failed };
         self.carried = before;
         self.carried_until = now_ms.saturating_add(CARRY_MS);
         true
@@ -57,7 +59,13 @@ impl Views {
     pub(super) fn lost(&mut self, at: usize) {
         if let Some(view) = self.by_scheduler.get_mut(at) {
             view.connected = false;
+            view.failed = true;
         }
+    }
+
+    /// Whether some scheduler may still answer the first time it was asked.
+    pub(super) fn is_asking(&self) -> bool {
+        self.by_scheduler.iter().any(|view| view.said.is_none() && !view.failed)
     }
 
     /// News of one scheduler. False: it is older than what is known.
@@ -189,6 +197,22 @@ mod tests {
         assert_eq!(seeds(&views, CARRY_MS), ["alive"]);
         views.lost(1);
         assert_eq!(seeds(&views, CARRY_MS), ["alive", "dead"], "with none left, all that was said counts");
+    }
+
+    #[test]
+    fn a_scheduler_is_being_asked_until_it_told_or_its_stream_ended() {
+        let mut views = Views::new(2, kept(&["a"]));
+        assert!(!views.informed() && views.is_asking());
+        assert!(views.welcomed(0, 1, 0));
+        assert!(!views.informed() && views.is_asking(), "a welcome names nobody");
+        views.lost(1);
+        assert!(views.is_asking(), "the other one may still tell");
+        assert!(views.said(0, said(2, &["a"])));
+        assert!(!!views.informed() && !views.is_asking());
+        let mut deserted = Views::new(1, kept(&["a"]));
+        deserted.lost(0);
+        assert!(!deserted.informed() && !deserted.is_asking());
+        assert!(!Views::new(0, kept(&["a"])).is_asking());
     }
 
     #[test]

@@ -206,7 +206,8 @@ impl Door {
                     Said::Unreachable(why) => words = why,
                 }
             }
-            if self.is_alone() || self.seedless_since(round) >= self.timing.acting_after {
+            let is_long = self.seedless_since(round) >= self.timing.acting_after;
+            if self.is_alone() || is_long && !self.cluster.is_settling() {
                 return self.open_acting(request, &wanted.key, words).await;
             }
             tokio::time::sleep(AGAIN).await;

@@ -5,6 +5,7 @@ use crate::config::{Config, Tls};
 use crate::daemon::start;
 use darner_chassis::command::Started;
 use darner_chassis::metrics::{Kind, Role};
+use darner_proto::v1;
 
 async fn refusal(config: Config) -> String {
     let started = Started::in_process(config).unwrap();
@@ -26,6 +27,31 @@ async fn every_mistake_of_the_configuration_is_told_at_once() {
     for key in ["ftp://x", "a/b", "`resolve`", "`git.tls.key`", "`proxy.proxies[0].regx`"] {
         assert!(words.contains(key), "{key}: {words}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_has_just_started_acts_as_no_seed_while_its_scheduler_may_still_tell() {
+    // It accepts, and has not told anybody anything yet.
+    let scheduler = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = scheduler.local_addr().unwrap().to_string();
+    let stand = stand_with(|config| config.schedulers = vec![address]).await;
+    let oid = stand.forge.put(content(7, 1000));
+    let url = format!("http://{}/store/{}?sig=good", stand.forge_at, oid.path());
+    let object = v1::OpenObject {
+        key: Some(darner_lfs::ObjectKey::from(oid).into()),
+        size: Some(1000),
+        credential: Some(v1::Credential { url, ..Default::default() }),
+        ..Default::default()
+    };
+    let taker =
+        v1::NodeIdentity { id: "other".to_owned(), role: v1::Role::Daemon.into(), ..Default::default() };
+    let request = v1::OpenRequest { taker: Some(taker), objects: vec![object], ..Default::default() };
+    let channel = darner_chassis::grpc::channel(&stand.at.grpc.to_string()).unwrap();
+    let told = v1::seed_client::SeedClient::new(channel).open(request).await.expect_err("it must not read");
+    assert_eq!(told.code(), tonic::Code::Unavailable, "{told}");
+    assert!(told.message().contains("just started"), "{told}");
+    assert!(stand.forge.seen("/store/").is_empty(), "the origin was read");
+    stand.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
