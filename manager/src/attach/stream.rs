@@ -8,10 +8,12 @@
 
 use std::sync::Arc;
 
+use darner_chassis::telemetry;
 use darner_proto::v1::{self, report};
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tonic::{Status, Streaming};
+use tracing::Span;
 
 use super::Place;
 use super::numbers::Numbers;
@@ -183,6 +185,8 @@ impl Carried {
                 events.tell(Topic::Nodes, &Counted { id: &self.id, stats: &stats, seen_ms });
             }
             Some(report::Report::Downloads(told)) => {
+                // They last until it is written down.
+                let _reported = reported(&told.downloads);
                 for download in catalog.report_downloads(&self.id, &told.downloads).await? {
                     events.tell(Topic::Downloads, &download);
                 }
@@ -215,6 +219,17 @@ impl Carried {
         }
         Ok(())
     }
+}
+
+/// A span in the trace of each download that has one; most have none.
+fn reported(downloads: &[v1::Download]) -> Vec<Span> {
+    let traced = downloads.iter().filter(|download| !download.traceparent.is_empty());
+    let span = |download: &v1::Download| {
+        let span = tracing::info_span!("download reported", task = %download.task);
+        telemetry::set_parent_text(&span, &download.traceparent);
+        span
+    };
+    traced.map(span).collect()
 }
 
 fn current_of<T: Clone>(

@@ -245,6 +245,7 @@ impl Delivery {
             ended_ms: self.gate.clock.now_ms(),
             state: state.to_owned(),
             source: source.to_owned(),
+            traceparent: telemetry::current_traceparent().filter(|_| trace.len() == 32).unwrap_or_default(),
             trace,
             upstream: self.upstream.clone(),
             error,
