@@ -5,6 +5,7 @@ pub mod apart;
 pub mod client;
 pub mod cluster;
 pub mod crowd;
+pub mod collector;
 pub mod http;
 pub mod lfs;
 pub mod liar;

@@ -18,4 +18,5 @@ mod house {
     mod sixteen_clones;
     mod stock_git;
     mod tidy;
+    mod traces;
 }
