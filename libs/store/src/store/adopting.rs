@@ -61,7 +61,7 @@ impl Room {
                     shelves.ledger.give(held.charge);
                 }
                 let snapshot = Snapshot { entry: Entry { keep, ..snapshot.entry }, ..snapshot };
-                if let Err(error) = self.shelve(&mut shelves, *key, snapshot, &file, true) {
+                if let Err(error) = self.shelve(&mut shelves, *key, snapshot, (&file, true)) {
                     tracing::warn!(%error, %key, "an object without a record vanished");
                 }
             }

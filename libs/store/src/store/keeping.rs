@@ -49,7 +49,7 @@ impl Room {
                         shelves.ledger.give(held.charge);
                     }
                     let snapshot = Snapshot { entry: Entry { keep, ..snapshot.entry }, ..snapshot };
-                    Some(self.shelve(&mut shelves, key, snapshot, &file, true)?)
+                    Some(self.shelve(&mut shelves, key, snapshot, (&file, true))?)
                 }
                 Some(What::Finished(_)) => None,
                 _ => return Err(FinishError::Failed("purged meanwhile".to_owned())),
@@ -149,7 +149,7 @@ impl Room {
             remove_quietly(&self.places.partial(&key));
             shelves.ledger.give(held.charge);
         }
-        let object = self.shelve(&mut shelves, key, snapshot, &file, overtaken.is_some())?;
+        let object = self.shelve(&mut shelves, key, snapshot, (&file, overtaken.is_some()))?;
         drop(shelves);
         // Whoever was still fetching it reads the object instead.
         if let Some(growing) = overtaken {
@@ -185,8 +185,7 @@ impl Room {
         shelves: &mut Shelves,
         key: ObjectKey,
         snapshot: Snapshot,
-        file: &Arc<File>,
-        grew: bool,
+        (file, grew): (&Arc<File>, bool),
     ) -> io::Result<Arc<Object>> {
         let Snapshot { mut entry, layout, digests, attestation } = snapshot;
         entry.used_ms = self.now();
