@@ -54,13 +54,12 @@ impl Narrow {
         let mut ballast = std::fs::File::create(self.data.join("ballast")).unwrap();
         for chunk in [1 << 16, 1 << 12, 1] {
             let zeros = vec![0; chunk];
-            loop {
-                match ballast.write(&zeros) {
-                    Ok(_) => {}
-                    Err(error) if error.kind() == std::io::ErrorKind::StorageFull => break,
-                    Err(error) => panic!("{error}"),
+            let ended = loop {
+                if let Err(error) = ballast.write(&zeros) {
+                    break error;
                 }
-            }
+            };
+            assert_eq!(ended.kind(), std::io::ErrorKind::StorageFull, "{ended}");
         }
     }
 
