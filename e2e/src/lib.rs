@@ -4,8 +4,8 @@
 pub mod apart;
 pub mod client;
 pub mod cluster;
-pub mod crowd;
 pub mod collector;
+pub mod crowd;
 pub mod http;
 pub mod lfs;
 pub mod liar;

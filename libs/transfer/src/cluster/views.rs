@@ -208,7 +208,7 @@ mod tests {
         views.lost(1);
         assert!(views.is_asking(), "the other one may still tell");
         assert!(views.said(0, said(2, &["a"])));
-        assert!(!!views.informed() && !views.is_asking());
+        assert!(views.informed() && !views.is_asking());
         let mut deserted = Views::new(1, kept(&["a"]));
         deserted.lost(0);
         assert!(!deserted.informed() && !deserted.is_asking());
