@@ -136,9 +136,9 @@ async fn a_public_name_that_moves_inside_is_not_followed() {
 async fn a_redirect_to_a_name_that_leads_inside_is_not_followed() {
     let Some(moving) = Moving::set(2).await else { return };
     moving.names.set("moving.test", HOME);
-    moving.names.set("elsewhere.test", HOME);
+    moving.names.set("other.test", HOME);
     let https = moving.scene.origin.at().content_tls.port();
-    let redirect = Some(format!("https://elsewhere.test:{https}"));
+    let redirect = Some(format!("https://other.test:{https}"));
     moving.scene.origin.switches.set(None, Switch { redirect, close: true, ..Switch::default() });
     let reply = moving.ask(0).await;
     assert!(!reply.status.is_success(), "{}", reply.status);
