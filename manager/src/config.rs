@@ -42,13 +42,16 @@ pub struct Ca {
     pub key: Option<PathBuf>,
     /// File of the tokens that let parts join: lines `ROLE NAME TOKEN`, `*` for any name; read again for every request.
     pub tokens: Option<PathBuf>,
+    /// Audience of the service-account tokens with which pods of the release join, each under its own name; needs
+    /// `kubernetes.enabled`. Absent: the tokens of `ca.tokens` let join.
+    pub audience: Option<String>,
     /// Seconds a certificate lives; parts renew theirs after two thirds of it. At least 60.
     pub lifetime_seconds: u64,
 }
 
 impl Default for Ca {
     fn default() -> Self {
-        Self { cert: None, key: None, tokens: None, lifetime_seconds: 86_400 }
+        Self { cert: None, key: None, tokens: None, audience: None, lifetime_seconds: 86_400 }
     }
 }
 

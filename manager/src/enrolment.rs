@@ -6,6 +6,7 @@
 //! After a crash: nothing to recover, what was issued counts until it ends.
 
 pub mod admission;
+pub mod reviewed;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -24,7 +25,9 @@ use tonic::{Request, Response, Status};
 use crate::catalog::Change;
 use crate::config::{Ca, Config};
 use crate::control::Control;
+use crate::kubernetes;
 use admission::{Admission, Claim, JoinTokens, Refused};
+use reviewed::{Accounts, Reviewed};
 
 /// The shortest life worth a signature.
 const SHORTEST: Duration = Duration::from_mins(1);
@@ -57,8 +60,7 @@ pub async fn open(
     if lasts < SHORTEST {
         return Err(ConfigError::new(vec!["`ca.lifetimeSeconds` is at least 60".to_owned()]));
     }
-    let tokens = ca.tokens.as_deref().ok_or_else(|| needs("ca.tokens"))?;
-    let admission = JoinTokens::open(tokens).map_err(|words| ConfigError::new(vec![words]))?;
+    let admission = admission(config).await?;
     let authority = Arc::new(authority);
     let issuer = Arc::clone(&authority);
     let (role, named) = (own.0, name.clone());
@@ -69,7 +71,26 @@ pub async fn open(
     let roots = shared.tls.ca_cert.as_deref().unwrap_or(cert);
     let wire = Wire::issuing(roots, own, renew, tasks).map_err(wrong)?;
     tracing::info!(trust_domain = authority.trust_domain(), "issuing certificates");
-    Ok((wire, Some(Enrolment::new(control.clone(), authority, Arc::new(admission), lasts))))
+    Ok((wire, Some(Enrolment::new(control.clone(), authority, admission, lasts))))
+}
+
+/// What lets parts join, as configured.
+async fn admission(config: &Config) -> Result<Arc<dyn Admission>, ConfigError> {
+    let one = |words: String| ConfigError::new(vec![words]);
+    let Some(audience) = config.ca.audience.clone() else {
+        let tokens = config.ca.tokens.as_deref().ok_or_else(|| needs("ca.tokens"))?;
+        return Ok(Arc::new(JoinTokens::open(tokens).map_err(one)?));
+    };
+    if config.ca.tokens.is_some() {
+        return Err(one("`ca.audience` and `ca.tokens` are two ways to join: set one of them".to_owned()));
+    }
+    if !config.kubernetes.enabled {
+        return Err(one("`ca.audience` needs `kubernetes.enabled`: it is Kubernetes that checks".to_owned()));
+    }
+    let (client, namespace) =
+        kubernetes::client(&config.kubernetes).await.map_err(|error| one(error.to_string()))?;
+    let release = config.kubernetes.release.clone();
+    Ok(Arc::new(Reviewed::new(client, Accounts { namespace, release, audience })))
 }
 
 fn authority(ca: &Ca) -> Result<Option<(&Path, Authority)>, ConfigError> {

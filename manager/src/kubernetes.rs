@@ -84,6 +84,17 @@ pub async fn start(config: &Kubernetes, schedulers: &[String], on: Standing) -> 
     if !config.enabled {
         return Ok(());
     }
+    let (client, namespace) = client(config).await?;
+    tracing::info!(namespace, release = config.release, "running in Kubernetes");
+    control_kinds(config, &client, &namespace, &on);
+    let slices = Api::namespaced(client, &namespace);
+    let following = places::follow(slices, config.release.clone(), schedulers.to_vec(), on.control.clone());
+    on.tasks.spawn("kubernetes places", following);
+    open_webhook(&config.webhook, &on)
+}
+
+/// A client of the API server, and the namespace of the release.
+pub(crate) async fn client(config: &Kubernetes) -> Result<(Client, String), StartError> {
     let mut reached = reached(config).await?;
     // The API server ends every watch sooner: what is silent for longer is dead.
     reached.read_timeout = Some(WATCH_SILENCE);
@@ -92,12 +103,7 @@ pub async fn start(config: &Kubernetes, schedulers: &[String], on: Standing) -> 
         named => named.to_owned(),
     };
     let client = Client::try_from(reached).map_err(|error| StartError::Unknown(error.to_string()))?;
-    tracing::info!(namespace, release = config.release, "running in Kubernetes");
-    control_kinds(config, &client, &namespace, &on);
-    let slices = Api::namespaced(client, &namespace);
-    let following = places::follow(slices, config.release.clone(), schedulers.to_vec(), on.control.clone());
-    on.tasks.spawn("kubernetes places", following);
-    open_webhook(&config.webhook, &on)
+    Ok((client, namespace))
 }
 
 fn control_kinds(config: &Kubernetes, client: &Client, namespace: &str, on: &Standing) {

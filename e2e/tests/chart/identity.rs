@@ -99,6 +99,34 @@ fn the_secrets_are_made_once_by_the_hook_and_go_with_the_release() -> anyhow::Re
 }
 
 #[test]
+fn a_pod_may_join_with_its_own_token_and_then_no_other_counts() -> anyhow::Result<()> {
+    let objects = objects("1.34.4", &["--set=mtls.joinWith=serviceAccount"])?;
+    let audience = "darner/dragonfly-system/dragonfly";
+    for (name, pod) in pods(&objects) {
+        let Some((_, secret)) = ROLES.iter().find(|(workload, _)| *workload == name) else { continue };
+        let mut volumes = pod["volumes"].as_array().context("volumes")?.iter();
+        let join = volumes.find(|volume| volume["name"] == "join").context("join")?;
+        let sources = &join["projected"]["sources"];
+        assert_eq!(
+            sources[0]["secret"],
+            json!({"name": secret, "items": [{"key": "ca.crt", "path": "ca.crt"}]})
+        );
+        let token = &sources[1]["serviceAccountToken"];
+        assert_eq!((&token["audience"], &token["path"]), (&json!(audience), &json!("token")), "{name}");
+        // It is the only token in the pod: none for the Kubernetes API.
+        assert_eq!(pod["automountServiceAccountToken"], false, "{name}");
+    }
+    let ca = &config(&objects, "manager")?["ca"];
+    assert!(ca["tokens"].is_null() && ca["audience"] == audience, "{ca}");
+    let role = one(&objects, "ClusterRole", "dragonfly-system-dragonfly-manager")?;
+    assert_eq!(
+        role["rules"],
+        json!([{"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}])
+    );
+    Ok(())
+}
+
+#[test]
 fn switched_off_nothing_of_it_is_left_but_its_removal() -> anyhow::Result<()> {
     let objects = objects("1.34.4", &["--set=mtls.enabled=false"])?;
     for (name, pod) in pods(&objects) {

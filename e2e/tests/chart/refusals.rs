@@ -21,6 +21,11 @@ const WRONG: &[Case] = &[
     (&["--set=image.digest=abc"], &["/image/digest", "pattern"]),
     (&["--set=manager.replicas=2"], &["`manager.replicas`", "SQLite"]),
     (&["--set=keys.existingSeedSecret=a"], &["`keys.existingSeedSecret`", "`keys.existingSecret`"]),
+    (&["--set=mtls.joinWith=faith"], &["/mtls/joinWith", "'secret', 'serviceAccount'"]),
+    (
+        &["--set=mtls.joinWith=serviceAccount,manager.kubernetes.enable=false"],
+        &["`mtls.joinWith`", "`manager.kubernetes.enable`"],
+    ),
     (&["--set=mtls.enabled=maybe"], &["/mtls/enabled", "want boolean"]),
     (&["--set=mtls.lifetimeSeconds=5"], &["/mtls/lifetimeSeconds", "minimum"]),
     (&["--set=mtls.trustDomain=a/b"], &["/mtls/trustDomain", "pattern"]),

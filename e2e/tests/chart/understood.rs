@@ -29,7 +29,13 @@ fn printed(part: &str, config: &str) -> anyhow::Result<String> {
 #[test]
 fn each_part_takes_the_configuration_it_is_given() -> anyhow::Result<()> {
     let english = seed("en");
-    for options in [&[][..], &["-f", &english], &["--set=mtls.enabled=false"], EVERYTHING] {
+    for options in [
+        &[][..],
+        &["-f", &english],
+        &["--set=mtls.enabled=false"],
+        &["--set=mtls.joinWith=serviceAccount"],
+        EVERYTHING,
+    ] {
         let objects = objects("1.34.4", options)?;
         for (part, name, _) in PARTS {
             let map = one(&objects, "ConfigMap", &format!("dragonfly-{name}"))?;

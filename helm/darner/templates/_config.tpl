@@ -102,7 +102,12 @@ can know; those are refused by name, with the value to set instead.
 {{- $_ := set $all "schedulers" (include "darner.replicas" (list . "scheduler" .Values.scheduler.replicas 8002) | fromJsonArray) -}}
 {{- if .Values.mtls.enabled -}}
 {{- $at := "/etc/darner/authority" -}}
-{{- $_ := set $all "ca" (dict "cert" (printf "%s/ca.crt" $at) "key" (printf "%s/ca.key" $at) "tokens" (printf "%s/tokens" $at) "lifetimeSeconds" (int .Values.mtls.lifetimeSeconds)) -}}
+{{- $_ := set $all "ca" (dict "cert" (printf "%s/ca.crt" $at) "key" (printf "%s/ca.key" $at) "lifetimeSeconds" (int .Values.mtls.lifetimeSeconds)) -}}
+{{- if eq .Values.mtls.joinWith "serviceAccount" -}}
+{{- $_ := set $all.ca "audience" (include "darner.identity.audience" .) -}}
+{{- else -}}
+{{- $_ := set $all.ca "tokens" (printf "%s/tokens" $at) -}}
+{{- end -}}
 {{- end -}}
 {{- if .Values.manager.kubernetes.enable -}}
 {{- $kubernetes := dict "enabled" true "release" .Release.Name -}}
