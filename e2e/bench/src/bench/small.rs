@@ -27,7 +27,7 @@ pub(super) fn run(setting: &Setting) -> anyhow::Result<Vec<Row>> {
         let first = timed("cold", Some(&gateway))?;
         let second = timed("warm", Some(&gateway))?;
         // Before and after, as the machine may change its pace meanwhile.
-        let direct = (before + timed("direct", None)?) / 2.0;
+        let direct = f64::midpoint(before, timed("direct", None)?);
         cold.push(first / direct);
         warm.push(second / direct);
         kept.stages.push(stage);
