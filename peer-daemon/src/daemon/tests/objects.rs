@@ -165,6 +165,11 @@ async fn an_object_of_another_length_than_its_batch_said_is_never_taken_for_whol
         let oid = stand.forge.put(whole.clone());
         let (path, ticket) = stand.ticket(oid, announced).await;
         let answer = stand.get(&path, &[("Authorization", &ticket)]).await;
+        if announced != SIZE && answer.head.is_empty() {
+            // The origin was read to its end, and found wanting, before the head was written: the connection is cut.
+            stand.close().await;
+            continue;
+        }
         let said: usize = answer.header("content-length").unwrap().parse().unwrap();
         // The origin may have been read to its end before the headers left: then the true length was said.
         assert_eq!(answer.body.len() >= said, said == SIZE, "announced {announced}, said {said}");
